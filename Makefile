@@ -1,0 +1,40 @@
+# Two commands set everything up on a fresh Debian or Ubuntu machine (root or sudo; Rust toolchain there):
+#   make up     build and start a whole cluster
+#   make test   everything CI runs
+# Both install what they need by apt and say so. `make help` lists the rest.
+
+SHELL := /bin/bash
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+DATA_DIR ?= /var/lib/steersman
+PORT ?= 6443
+# What a node needs beside our binary, and what the tests build their images and networks with.
+PACKAGES_UP := containerd:containerd runc:runc iptables:iptables ip:iproute2 /usr/lib/cni/bridge:containernetworking-plugins
+PACKAGES_TEST := $(PACKAGES_UP) busybox:busybox-static socat:socat
+
+.PHONY: help up build test lint bench needs-up needs-test golden
+help:
+	@grep -E '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
+
+up: needs-up build ## a running cluster: API server, scheduler, controllers, node, containerd
+	$(SUDO) target/release/steersman up --data-dir $(DATA_DIR) --secure-port $(PORT)
+
+build: ## the release binary, target/release/steersman
+	cargo build --release -p steersman
+
+test: needs-test lint ## unit, conformance, simulation, crash, end-to-end and tidy tests
+	cargo build -p steersman
+	cargo test --workspace --no-fail-fast
+
+lint: ## formatting and clippy, warnings are errors
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+bench: ## every benchmark: prints tables, writes target/bench/NAME.json
+	cargo build --release -p steersman
+	cargo bench -p tests
+
+golden: ## replay recorded upstream answers (../shared/golden) against our API server alone
+	tests/golden.sh
+
+needs-up: ; @tests/install.sh $(PACKAGES_UP)
+needs-test: ; @tests/install.sh $(PACKAGES_TEST)
