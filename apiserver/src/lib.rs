@@ -1,1 +1,7 @@
-//! Placeholder header: written with the crate.
+//! The Kubernetes API server as a library: a `tower::Service` over one log of revisions.
+//!
+//! Rooms: `http` reads requests and writes answers, `authn` and `authz` say who may, `verbs` and
+//! `subresources` do the work, `kinds` and `schema` say what an object of each kind is, `store` keeps it.
+
+pub mod object;
+pub mod status;
