@@ -1,1 +1,9 @@
-//! x
+//! What the suites share: clusters to test against, the clients that users have, and images made on the spot.
+//!
+//! `process` runs the real binary, `kubectl` the machine's own kubectl, `image` makes container images without a
+//! registry, `eventually` waits on state and never on time.
+
+pub mod eventually;
+pub mod image;
+pub mod kubectl;
+pub mod process;
