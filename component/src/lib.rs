@@ -1,1 +1,11 @@
-//! Placeholder header: written with the crate.
+//! What makes a process a component: clock, tasks, client, informers, work queue, leader election, events,
+//! health and metrics, flags.
+//!
+//! Promise: no component needs to know how any of this works, and none of this knows a kind other than Lease
+//! and Event. All waiting goes through tokio's clock, so that a paused runtime moves everything.
+
+pub mod client;
+pub mod clock;
+pub mod random;
+pub mod ready;
+pub mod tasks;

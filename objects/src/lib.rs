@@ -1,1 +1,6 @@
-//! Placeholder header: written with the crate.
+//! What Kubernetes objects mean: selectors, quantities, owners, taints, affinity, requests, conditions, and slim
+//! views of the kinds that are held in large numbers.
+//!
+//! Promise: pure functions and plain data. No async, no clock, no client; time comes in as an argument.
+
+pub mod names;
