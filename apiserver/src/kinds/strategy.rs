@@ -1,0 +1,115 @@
+//! What a kind does of its own when an object is created, updated or deleted.
+//!
+//! Promise: a strategy is pure; it sees the decoded object after the schema's defaults and says how it
+//! must look and what is wrong with it. Generic rules (names, labels, immutability of metadata) are not
+//! repeated in strategies: `Kind::validate` adds them.
+
+use std::fmt::Debug;
+
+use serde_json::Value;
+
+use crate::field::FieldErrors;
+use crate::object;
+
+/// The rules of one kind. Order within a request: `apply_defaults`, admission, `prepare_*`, `validate*`.
+pub trait Strategy: Send + Sync + Debug {
+    /// Defaults that the schema does not state. Must be idempotent: stored objects pass it again.
+    fn apply_defaults(&self, _object: &mut Value) {}
+
+    /// Brings a new object into its first shape, such as without status.
+    fn prepare_create(&self, _object: &mut Value) {}
+
+    /// Carries over what an update may not touch, such as the status.
+    fn prepare_update(&self, _object: &mut Value, _old: &Value) {}
+
+    /// Carries over what an update of the status may not touch: everything but the status. Metadata
+    /// stays writable but for what the generic rules keep.
+    fn prepare_status_update(&self, object: &mut Value, old: &Value) {
+        keep_all_but_status(object, old);
+    }
+
+    fn validate(&self, _object: &Value) -> FieldErrors {
+        FieldErrors::new()
+    }
+
+    /// Sees the whole new object; by default the rules of a new object hold.
+    fn validate_update(&self, object: &Value, _old: &Value) -> FieldErrors {
+        self.validate(object)
+    }
+
+    fn validate_status_update(&self, _object: &Value, _old: &Value) -> FieldErrors {
+        FieldErrors::new()
+    }
+
+    /// Texts for `Warning` headers.
+    fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether objects carry `metadata.generation`.
+    fn has_generation(&self) -> bool {
+        false
+    }
+
+    /// Whether an update moves `metadata.generation`.
+    fn generation_changed(&self, object: &Value, old: &Value) -> bool {
+        object.get("spec") != old.get("spec")
+    }
+
+    /// For kinds that are deleted gracefully: how many seconds a deletion takes, 0 for at once.
+    /// `None` for all other kinds.
+    fn grace_seconds(&self, _object: &Value, _requested: Option<i64>) -> Option<i64> {
+        None
+    }
+
+    /// Whether PUT of an object that is not there creates it.
+    fn allow_create_on_update(&self) -> bool {
+        false
+    }
+
+    /// Whether an update may leave `metadata.resourceVersion` out.
+    fn allow_unconditional_update(&self) -> bool {
+        true
+    }
+}
+
+/// A kind without status and without rules of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
+impl Strategy for Plain {}
+
+/// A kind whose status only the status subresource may write.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WithStatus;
+
+impl Strategy for WithStatus {
+    fn prepare_create(&self, object: &mut Value) {
+        drop_status(object);
+    }
+
+    fn prepare_update(&self, object: &mut Value, old: &Value) {
+        keep_status(object, old);
+    }
+}
+
+/// A new object has no status yet.
+pub(super) fn drop_status(object: &mut Value) {
+    object::remove_at(object, &["status"]);
+}
+
+/// The status stays as it was.
+pub(super) fn keep_status(object: &mut Value, old: &Value) {
+    object::carry_over(object, old, "status");
+}
+
+/// Everything but status and metadata stays as it was.
+pub(super) fn keep_all_but_status(object: &mut Value, old: &Value) {
+    let (Some(new), Some(old)) = (object.as_object_mut(), old.as_object()) else { return };
+    new.retain(|key, _| matches!(key.as_str(), "metadata" | "status" | "kind" | "apiVersion"));
+    for (key, value) in old {
+        if !matches!(key.as_str(), "metadata" | "status" | "kind" | "apiVersion") {
+            new.insert(key.clone(), value.clone());
+        }
+    }
+}
