@@ -7,3 +7,5 @@ pub mod field;
 pub mod kinds;
 pub mod object;
 pub mod status;
+
+pub mod store;
