@@ -3,4 +3,11 @@
 //!
 //! Promise: pure functions and plain data. No async, no clock, no client; time comes in as an argument.
 
+pub mod conditions;
+pub mod fields;
+pub mod labels;
 pub mod names;
+pub mod owner;
+pub mod quantity;
+pub mod taints;
+pub mod validity;
