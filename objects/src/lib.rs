@@ -3,11 +3,15 @@
 //!
 //! Promise: pure functions and plain data. No async, no clock, no client; time comes in as an argument.
 
+pub mod affinity;
 pub mod conditions;
 pub mod fields;
 pub mod labels;
 pub mod names;
 pub mod owner;
+pub mod pod;
 pub mod quantity;
+pub mod resources;
 pub mod taints;
 pub mod validity;
+pub mod views;

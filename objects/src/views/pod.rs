@@ -1,0 +1,446 @@
+//! The slim view of a Pod.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    Affinity, PodCondition, PodIP, PodReadinessGate, PodSchedulingGate, Toleration, TopologySpreadConstraint,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::{ListableResource, Metadata, NamespaceResourceScope, Resource};
+use serde::Deserialize;
+
+use super::nullable;
+use crate::quantity::Quantity;
+
+/// A Pod as the scheduler, the controllers and the endpoint slices read it.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Pod {
+    /// Name, labels, owners and so on; without `managedFields`.
+    #[serde(deserialize_with = "super::metadata")]
+    pub metadata: ObjectMeta,
+
+    /// What is to run, and where it may.
+    #[serde(deserialize_with = "nullable")]
+    pub spec: PodSpec,
+
+    /// What runs.
+    #[serde(deserialize_with = "nullable")]
+    pub status: PodStatus,
+}
+
+/// The read part of a Pod's spec.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodSpec {
+    /// The node it is bound to.
+    pub node_name: Option<String>,
+
+    /// Which scheduler is to place it.
+    pub scheduler_name: Option<String>,
+
+    /// Labels that the node must have.
+    #[serde(deserialize_with = "nullable")]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// Node and pod (anti-)affinity.
+    pub affinity: Option<Box<Affinity>>,
+
+    /// Taints it tolerates.
+    #[serde(deserialize_with = "nullable")]
+    pub tolerations: Vec<Toleration>,
+
+    /// How it is to be spread.
+    #[serde(deserialize_with = "nullable")]
+    pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
+
+    /// What must be removed before it is scheduled.
+    #[serde(deserialize_with = "nullable")]
+    pub scheduling_gates: Vec<PodSchedulingGate>,
+
+    /// Conditions that must be true, besides its containers, for it to be ready.
+    #[serde(deserialize_with = "nullable")]
+    pub readiness_gates: Vec<PodReadinessGate>,
+
+    /// The main containers.
+    #[serde(deserialize_with = "nullable")]
+    pub containers: Vec<Container>,
+
+    /// The init containers, sidecars among them.
+    #[serde(deserialize_with = "nullable")]
+    pub init_containers: Vec<Container>,
+
+    /// What the sandbox costs besides the containers.
+    #[serde(deserialize_with = "nullable")]
+    pub overhead: BTreeMap<String, Quantity>,
+
+    /// Requests and limits of the whole pod (KEP-2837).
+    #[serde(deserialize_with = "nullable")]
+    pub resources: Requests,
+
+    /// Scheduling priority, resolved from its class by admission.
+    pub priority: Option<i32>,
+
+    /// `Never` forbids that others are evicted for it.
+    pub preemption_policy: Option<String>,
+
+    /// Whether it shares the node's network; its ports are then the node's.
+    #[serde(deserialize_with = "nullable")]
+    pub host_network: bool,
+
+    /// `Always`, `OnFailure` or `Never`.
+    pub restart_policy: Option<String>,
+
+    /// Seconds between the stop signal and the kill.
+    pub termination_grace_period_seconds: Option<i64>,
+
+    /// The account it runs as.
+    pub service_account_name: Option<String>,
+
+    /// Host name, if it is not the pod's name; endpoint slices publish it.
+    pub hostname: Option<String>,
+
+    /// The headless service whose domain it lives in.
+    pub subdomain: Option<String>,
+
+    /// Volumes, with the claims among them named.
+    #[serde(deserialize_with = "nullable")]
+    pub volumes: Vec<Volume>,
+}
+
+/// The read part of a container.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Container {
+    /// Unique in the pod.
+    pub name: String,
+
+    /// The image reference, for image locality.
+    pub image: Option<String>,
+
+    /// Ports it listens on.
+    #[serde(deserialize_with = "nullable")]
+    pub ports: Vec<Port>,
+
+    /// Requests and limits.
+    #[serde(deserialize_with = "nullable")]
+    pub resources: Requests,
+
+    /// `Always` makes an init container a sidecar.
+    pub restart_policy: Option<String>,
+}
+
+/// A container port.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Port {
+    /// The name services may refer to.
+    pub name: Option<String>,
+
+    /// 1 to 65535.
+    pub container_port: i32,
+
+    /// The port taken on the node; 0 for none.
+    #[serde(deserialize_with = "nullable")]
+    pub host_port: i32,
+
+    /// The node address it is taken on; empty for all.
+    #[serde(rename = "hostIP")]
+    pub host_ip: Option<String>,
+
+    /// `TCP` (also if absent), `UDP` or `SCTP`.
+    pub protocol: Option<String>,
+}
+
+/// Requests and limits by resource name.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Requests {
+    /// What must be free.
+    #[serde(deserialize_with = "nullable")]
+    pub requests: BTreeMap<String, Quantity>,
+
+    /// What may be used at most.
+    #[serde(deserialize_with = "nullable")]
+    pub limits: BTreeMap<String, Quantity>,
+}
+
+/// The read part of a volume.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase", from = "WireVolume")]
+pub struct Volume {
+    /// Unique in the pod.
+    pub name: String,
+
+    /// The claim it mounts, if it is one.
+    pub claim: Option<String>,
+
+    /// Whether a claim of its own is made for it (named pod-volume).
+    pub ephemeral: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WireVolume {
+    name: String,
+    persistent_volume_claim: Option<WireClaim>,
+    ephemeral: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireClaim {
+    claim_name: String,
+}
+
+impl From<WireVolume> for Volume {
+    fn from(wire: WireVolume) -> Self {
+        let claim = wire.persistent_volume_claim.map(|claim| claim.claim_name);
+        Self { name: wire.name, claim, ephemeral: wire.ephemeral.is_some() }
+    }
+}
+
+/// The read part of a Pod's status.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct PodStatus {
+    /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
+    pub phase: Option<String>,
+
+    /// Why it is in that phase, e.g. `Evicted`.
+    pub reason: Option<String>,
+
+    /// `Ready`, `PodScheduled` and so on.
+    #[serde(deserialize_with = "nullable")]
+    pub conditions: Vec<PodCondition>,
+
+    /// The first address.
+    #[serde(rename = "podIP")]
+    pub pod_ip: Option<String>,
+
+    /// All addresses, one an address family.
+    #[serde(rename = "podIPs", deserialize_with = "nullable")]
+    pub pod_ips: Vec<PodIP>,
+
+    /// The node's address.
+    #[serde(rename = "hostIP")]
+    pub host_ip: Option<String>,
+
+    /// The node that pods are evicted from for it.
+    pub nominated_node_name: Option<String>,
+
+    /// When the agent saw it first.
+    pub start_time: Option<Time>,
+
+    /// State of the main containers.
+    #[serde(deserialize_with = "nullable")]
+    pub container_statuses: Vec<ContainerStatus>,
+
+    /// State of the init containers.
+    #[serde(deserialize_with = "nullable")]
+    pub init_container_statuses: Vec<ContainerStatus>,
+}
+
+/// The read part of a container's status.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ContainerStatus {
+    /// The container's name.
+    pub name: String,
+
+    /// Whether its readiness probe passes.
+    pub ready: bool,
+
+    /// How often it was started again.
+    pub restart_count: i32,
+
+    /// What it does now.
+    #[serde(deserialize_with = "nullable")]
+    pub state: ContainerState,
+}
+
+/// A container's state; at most one field is set.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ContainerState {
+    /// Not started.
+    pub waiting: Option<Waiting>,
+
+    /// Started.
+    pub running: Option<RunningSince>,
+
+    /// Ended.
+    pub terminated: Option<Terminated>,
+}
+
+/// Why a container waits.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Waiting {
+    /// E.g. `CrashLoopBackOff`.
+    pub reason: Option<String>,
+}
+
+/// Since when a container runs.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RunningSince {
+    /// When it was started.
+    pub started_at: Option<Time>,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Terminated {
+    /// 0 for success.
+    pub exit_code: i32,
+
+    /// E.g. `OOMKilled`.
+    pub reason: Option<String>,
+
+    /// When it ended.
+    pub finished_at: Option<Time>,
+}
+
+impl Pod {
+    /// The pod's name, "" before it has one.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The pod's namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// The pod's UID.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// The node it is bound to, if it is.
+    #[must_use]
+    pub fn node_name(&self) -> Option<&str> {
+        self.spec.node_name.as_deref().filter(|name| !name.is_empty())
+    }
+}
+
+impl Resource for Pod {
+    const API_VERSION: &'static str = "v1";
+    const GROUP: &'static str = "";
+    const KIND: &'static str = "Pod";
+    const VERSION: &'static str = "v1";
+    const URL_PATH_SEGMENT: &'static str = "pods";
+    type Scope = NamespaceResourceScope;
+}
+
+impl ListableResource for Pod {
+    const LIST_KIND: &'static str = "PodList";
+}
+
+impl Metadata for Pod {
+    type Ty = ObjectMeta;
+
+    fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// The same view of a full pod, through its JSON; for single pods, not for lists.
+impl From<&k8s_openapi::api::core::v1::Pod> for Pod {
+    fn from(full: &k8s_openapi::api::core::v1::Pod) -> Self {
+        let value = serde_json::to_value(full).expect("a typed pod has a JSON form");
+        serde_json::from_value(value).expect("a typed pod decodes as its view")
+    }
+}
+
+/// The view of a full pod spec, e.g. of a template; for single specs, not for lists.
+impl From<&k8s_openapi::api::core::v1::PodSpec> for PodSpec {
+    fn from(full: &k8s_openapi::api::core::v1::PodSpec) -> Self {
+        let value = serde_json::to_value(full).expect("a typed pod spec has a JSON form");
+        serde_json::from_value(value).expect("a typed pod spec decodes as its view")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1 as full;
+    use serde_json::json;
+
+    use super::*;
+
+    fn sample() -> serde_json::Value {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "name": "web-1", "namespace": "default", "uid": "u1", "resourceVersion": "7",
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+                "labels": {"app": "web"},
+                "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "a": "b"},
+                "managedFields": [{"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {}}}],
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "r1",
+                    "controller": true, "blockOwnerDeletion": true}],
+            },
+            "spec": {
+                "nodeName": "n1", "schedulerName": "default-scheduler", "priority": 5, "hostNetwork": true,
+                "containers": [{
+                    "name": "c", "image": "nginx", "env": [{"name": "A", "value": "b"}],
+                    "ports": [{"name": "http", "containerPort": 80, "hostPort": 80, "protocol": "TCP"}],
+                    "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": 1}},
+                    "livenessProbe": {"httpGet": {"port": "http"}},
+                }],
+                "initContainers": null,
+                "volumes": [
+                    {"name": "data", "persistentVolumeClaim": {"claimName": "claim"}},
+                    {"name": "tmp", "emptyDir": {}},
+                    {"name": "own", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}},
+                ],
+                "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "Exists"}]}]}}},
+            },
+            "status": {
+                "phase": "Running", "podIP": "10.0.0.5", "podIPs": [{"ip": "10.0.0.5"}], "hostIP": "192.168.0.1",
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [{"name": "c", "ready": true, "restartCount": 2, "image": "nginx", "imageID": "",
+                    "state": {"running": {"startedAt": "2026-01-01T00:00:05Z"}}, "lastState": {}}],
+            },
+        })
+    }
+
+    #[test]
+    fn the_view_and_the_full_type_agree() {
+        let view: Pod = serde_json::from_value(sample()).unwrap();
+        let full: full::Pod = serde_json::from_value(sample()).unwrap();
+        assert_eq!(Pod::from(&full), view);
+        assert_eq!(PodSpec::from(full.spec.as_ref().unwrap()), view.spec);
+
+        assert_eq!((view.name(), view.namespace(), view.uid()), ("web-1", "default", "u1"));
+        assert_eq!(view.node_name(), Some("n1"));
+        assert_eq!(view.metadata.labels, full.metadata.labels);
+        assert_eq!(view.metadata.owner_references, full.metadata.owner_references);
+        assert_eq!(view.metadata.annotations.as_ref().unwrap().len(), 1);
+        assert_eq!(view.spec.containers[0].resources.requests["cpu"].milli_value(), 100);
+        assert_eq!(view.spec.containers[0].ports[0].host_port, 80);
+        assert_eq!(view.spec.volumes[0].claim.as_deref(), Some("claim"));
+        assert!(view.spec.volumes[2].ephemeral && !view.spec.volumes[1].ephemeral);
+        assert_eq!(view.status.container_statuses[0].restart_count, 2);
+        assert!(view.status.container_statuses[0].state.running.is_some());
+        assert_eq!(view.status.conditions, full.status.unwrap().conditions.unwrap());
+    }
+
+    #[test]
+    fn the_view_is_slim() {
+        assert!(size_of::<PodSpec>() < size_of::<full::PodSpec>());
+        let empty: Pod =
+            serde_json::from_value(json!({"metadata": {}, "spec": null, "status": null})).unwrap();
+        assert_eq!(empty, Pod::default());
+    }
+}
