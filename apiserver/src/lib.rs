@@ -6,6 +6,7 @@
 pub mod field;
 pub mod kinds;
 pub mod object;
+pub mod schema;
 pub mod status;
 
 pub mod store;

@@ -6,6 +6,7 @@
 mod arrows;
 mod documents;
 mod files;
+mod generated;
 
 use std::path::{Path, PathBuf};
 

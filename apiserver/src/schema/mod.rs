@@ -1,0 +1,14 @@
+//! What an object of each kind looks like: fields, types, list keys, defaults, protobuf numbers.
+//!
+//! One [`Registry`] holds a [`Definition`] for every struct of the served API. Everything that must know the
+//! shape of an object walks these definitions: decoding and strict field checks ([`decode`], [`check`]), defaults
+//! ([`default`]), protobuf ([`protobuf`]), patches (`crate::patch`) and OpenAPI (`crate::openapi`).
+//! The definitions come from `generated/`, which `cargo run -p tests --bin generate` writes.
+
+mod definition;
+mod load;
+
+pub use definition::{
+    Definition, Embedded, Field, GroupVersionKind, List, Patch, Presence, Ref, Structure, Text, Type,
+};
+pub use load::Registry;
