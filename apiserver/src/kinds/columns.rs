@@ -116,6 +116,94 @@ pub(super) fn or_none(text: &str) -> Value {
     if text.is_empty() { "<none>".into() } else { text.into() }
 }
 
+/// `a=b,c=d` in the order of the keys, or `<none>`.
+pub(super) fn labels(labels: &Value) -> String {
+    let pairs: Vec<_> = labels
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
+}
+
+/// A `LabelSelector` as a selector string: `a=b,c in (x,y),!d`, or `<none>`.
+pub(super) fn selector(selector: &Value) -> String {
+    let mut parts: Vec<(String, String)> = selector
+        .entries("matchLabels")
+        .map(|(key, value)| (key.clone(), format!("{key}={}", value.as_str().unwrap_or_default())))
+        .collect();
+    for expression in selector.list("matchExpressions") {
+        let key = expression.text("key");
+        let mut values: Vec<_> = expression.list("values").iter().filter_map(Value::as_str).collect();
+        values.sort_unstable();
+        let values = values.join(",");
+        let text = match expression.text("operator") {
+            "In" => format!("{key} in ({values})"),
+            "NotIn" => format!("{key} notin ({values})"),
+            "Exists" => key.to_owned(),
+            "DoesNotExist" => format!("!{key}"),
+            _ => return "<error>".to_owned(),
+        };
+        parts.push((key.to_owned(), text));
+    }
+    parts.sort_by(|a, b| a.0.cmp(&b.0));
+    if parts.is_empty() {
+        return "<none>".to_owned();
+    }
+    parts.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
+}
+
+/// Two columns for the containers of a pod template: names and images.
+pub(super) fn containers() -> [Column; 2] {
+    [
+        Column::text("Containers", "Names of each container in the template.").wide(),
+        Column::text("Images", "Images referenced by each container in the template.").wide(),
+    ]
+}
+
+/// The cells of `containers` for a pod spec.
+pub(super) fn container_cells(spec: &Value) -> [Value; 2] {
+    ["name", "image"]
+        .map(|field| joined(spec.list("containers").iter().map(|one| one.text(field)), ",").into())
+}
+
+/// The one column beside the name that kinds have whose table nobody designed.
+pub(super) fn created_at() -> Vec<Column> {
+    vec![name(), Column::field("Created At", OBJECT_META, "creationTimestamp").of("date")]
+}
+
+/// The cells of `created_at`.
+pub(super) fn created_at_cells(object: &Value, _now: Timestamp) -> Vec<Value> {
+    vec![object["metadata"]["name"].clone(), object["metadata"]["creationTimestamp"].clone()]
+}
+
+/// Texts with something between.
+pub(super) fn joined<'a>(texts: impl Iterator<Item = &'a str>, between: &str) -> String {
+    texts.collect::<Vec<_>>().join(between)
+}
+
+/// A number that is 0 where absent.
+pub(super) fn number(value: &Value) -> Value {
+    value.as_i64().unwrap_or_default().into()
+}
+
+/// Counts the entries of a map or list.
+pub(super) fn count(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => map.len().into(),
+        Value::Array(list) => list.len().into(),
+        _ => 0.into(),
+    }
+}
+
+/// The first `max` of the texts, and how many more there are: `a,b,c + 2 more...`.
+pub(super) fn at_most(texts: &[String], max: usize, between: &str) -> String {
+    let shown = texts.iter().take(max).map(String::as_str);
+    let text = joined(shown, between);
+    if texts.len() > max { format!("{text} + {} more...", texts.len() - max) } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::human_duration;

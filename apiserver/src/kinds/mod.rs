@@ -3,13 +3,30 @@
 //! Promise: a request path, a discovery answer, a table and a field selector are all answered from the
 //! row; a new kind is a new row. Reads nothing, writes nothing: rows and strategies are pure.
 
+mod admissionregistration;
+mod apps;
+mod autoscaling;
+mod batch;
+mod certificates;
 mod columns;
+mod coordination;
 mod core;
+mod discovery;
 mod fields;
+mod flowcontrol;
 mod metadata;
 mod names;
+mod networking;
+mod pod;
+mod policy;
+mod rbac;
 mod read;
+mod resource;
 mod row;
+mod runtime;
+mod scheduling;
+mod service;
+mod storage;
 mod strategy;
 
 use std::borrow::Cow;
@@ -24,7 +41,7 @@ use crate::field::FieldErrors;
 pub use columns::{Column, Description};
 pub use fields::SelectableField;
 pub use names::NameRule;
-pub use strategy::{Plain, Strategy, WithStatus};
+pub use strategy::Strategy;
 
 /// A kind as it is served in one version.
 #[derive(Clone, Debug)]
@@ -202,10 +219,29 @@ impl Kind {
     }
 }
 
-/// The built-in kinds, in discovery's order within a group.
+/// The built-in kinds: the groups in discovery's order, the kinds of a group in the order of their resources.
 pub fn builtin() -> &'static [Kind] {
+    const GROUPS: [fn() -> Vec<row::Row>; 17] = [
+        core::rows,
+        apps::rows,
+        core::events,
+        autoscaling::rows,
+        batch::rows,
+        certificates::rows,
+        networking::rows,
+        policy::rows,
+        rbac::rows,
+        storage::rows,
+        admissionregistration::rows,
+        scheduling::rows,
+        coordination::rows,
+        runtime::rows,
+        discovery::rows,
+        resource::rows,
+        flowcontrol::rows,
+    ];
     static KINDS: LazyLock<Vec<Kind>> =
-        LazyLock::new(|| core::rows().into_iter().map(row::Row::build).collect());
+        LazyLock::new(|| GROUPS.iter().flat_map(|rows| rows()).map(row::Row::build).collect());
     &KINDS
 }
 
@@ -243,5 +279,44 @@ impl Kinds {
     /// By the parts of an object's `apiVersion` and `kind`.
     pub fn kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Kind>> {
         self.all.iter().find(|one| one.kind == kind && one.version == version && one.group == group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_kind_fills_its_columns_and_starts_its_status() {
+        let now = Timestamp::UNIX_EPOCH;
+        for kind in builtin() {
+            let mut object = json!({"metadata": {"name": "x"}});
+            kind.strategy.prepare_create(&mut object);
+            assert_eq!((kind.cells)(&object, now).len(), kind.columns.len(), "{}", kind.kind);
+            assert_eq!(kind.field_values(&object).len(), kind.selectable_fields.len());
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_sorted_within_a_group_version() {
+        let mut previous: Option<&Kind> = None;
+        for kind in builtin() {
+            if let Some(before) = previous.filter(|p| p.group == kind.group && p.version == kind.version) {
+                assert!(before.plural < kind.plural, "{} after {}", kind.plural, before.plural);
+            }
+            previous = Some(kind);
+        }
+    }
+
+    #[test]
+    fn kinds_are_found_by_url_and_by_kind() {
+        let kinds = Kinds::builtin();
+        let deployments = kinds.resource("apps", "v1", "deployments").unwrap();
+        assert_eq!(deployments.storage_key("default", "web"), "/registry/apps/deployments/default/web");
+        assert_eq!(kinds.kind("", "v1", "Node").unwrap().storage_key("", "n"), "/registry/core/nodes/n");
+        let events = kinds.resource("events.k8s.io", "v1", "events").unwrap();
+        assert_eq!(events.storage_prefix(), kinds.resource("", "v1", "events").unwrap().storage_prefix());
+        assert!(kinds.resource("apps", "v2", "deployments").is_none());
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::columns::{self, Column};
 use super::fields::SelectableField;
 use super::names::NameRule;
-use super::strategy::{Plain, Strategy};
+use super::strategy::{Rules, Strategy};
 use super::{Kind, Subresource};
 
 const ALL_VERBS: &[&str] =
@@ -41,7 +41,7 @@ impl Row {
             ],
             columns: vec![columns::name(), columns::age()],
             cells: |object, now| vec![object["metadata"]["name"].clone(), columns::age_of(object, now)],
-            strategy: Arc::new(Plain),
+            strategy: Arc::new(Rules::PLAIN),
             definition: Cow::Owned(format!("{}.{kind}", api.package)),
             name_rule: NameRule::Subdomain,
             storage: (Cow::Borrowed(api.group), Cow::Borrowed(plural)),

@@ -73,34 +73,92 @@ pub trait Strategy: Send + Sync + Debug {
     }
 }
 
-/// A kind without status and without rules of its own.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Plain;
+/// A strategy written down as data: what a row does not say is the common case.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// The status of a new object as JSON text; `None` for kinds without status.
+    pub(super) status: Option<&'static str>,
+    pub(super) generation: bool,
+    pub(super) create_on_update: bool,
+    pub(super) unconditional_update: bool,
+    pub(super) defaults: fn(&mut Value),
+    /// Runs after the status was set.
+    pub(super) create: fn(&mut Value),
+    /// Runs after the status was carried over; sees (new, old).
+    pub(super) update: fn(&mut Value, &Value),
+    pub(super) validate: fn(&Value, &mut FieldErrors),
+    /// What an update must fulfil beside `validate`; sees (new, old).
+    pub(super) validate_update: fn(&Value, &Value, &mut FieldErrors),
+    pub(super) warnings: fn(&Value) -> Vec<String>,
+}
 
-impl Strategy for Plain {}
+impl Rules {
+    /// No status, no generation, nothing of its own.
+    pub(super) const PLAIN: Self = Self {
+        status: None,
+        generation: false,
+        create_on_update: false,
+        unconditional_update: true,
+        defaults: |_| {},
+        create: |_| {},
+        update: |_, _| {},
+        validate: |_, _| {},
+        validate_update: |_, _, _| {},
+        warnings: |_| Vec::new(),
+    };
 
-/// A kind whose status only the status subresource may write.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct WithStatus;
+    /// A spec with a generation and a status that only the subresource writes.
+    pub(super) const SPEC_AND_STATUS: Self = Self { status: Some("{}"), generation: true, ..Self::PLAIN };
+}
 
-impl Strategy for WithStatus {
+impl Strategy for Rules {
+    fn apply_defaults(&self, object: &mut Value) {
+        (self.defaults)(object);
+    }
+
     fn prepare_create(&self, object: &mut Value) {
-        drop_status(object);
+        if let Some(status) = self.status {
+            object["status"] =
+                serde_json::from_str(status).expect("rows hold well-formed JSON, a test parses them");
+        }
+        (self.create)(object);
     }
 
     fn prepare_update(&self, object: &mut Value, old: &Value) {
-        keep_status(object, old);
+        if self.status.is_some() {
+            object::carry_over(object, old, "status");
+        }
+        (self.update)(object, old);
     }
-}
 
-/// A new object has no status yet.
-pub(super) fn drop_status(object: &mut Value) {
-    object::remove_at(object, &["status"]);
-}
+    fn validate(&self, object: &Value) -> FieldErrors {
+        let mut errors = FieldErrors::new();
+        (self.validate)(object, &mut errors);
+        errors
+    }
 
-/// The status stays as it was.
-pub(super) fn keep_status(object: &mut Value, old: &Value) {
-    object::carry_over(object, old, "status");
+    fn validate_update(&self, object: &Value, old: &Value) -> FieldErrors {
+        let mut errors = FieldErrors::new();
+        (self.validate)(object, &mut errors);
+        (self.validate_update)(object, old, &mut errors);
+        errors
+    }
+
+    fn warnings(&self, object: &Value, _old: Option<&Value>) -> Vec<String> {
+        (self.warnings)(object)
+    }
+
+    fn has_generation(&self) -> bool {
+        self.generation
+    }
+
+    fn allow_create_on_update(&self) -> bool {
+        self.create_on_update
+    }
+
+    fn allow_unconditional_update(&self) -> bool {
+        self.unconditional_update
+    }
 }
 
 /// Everything but status and metadata stays as it was.

@@ -1,0 +1,56 @@
+//! DaemonSet.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::V1;
+use crate::kinds::Subresource;
+use crate::kinds::columns::{self, Column};
+use crate::kinds::row::Row;
+use crate::kinds::strategy::Rules;
+
+const SPEC: &str = "io.k8s.api.apps.v1.DaemonSetSpec";
+const STATUS: &str = "io.k8s.api.apps.v1.DaemonSetStatus";
+const NEW_STATUS: &str = r#"{"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0}"#;
+
+pub(super) fn row() -> Row {
+    let [containers, images] = columns::containers();
+    let columns = vec![
+        columns::name(),
+        Column::field("Desired", STATUS, "desiredNumberScheduled").of("integer"),
+        Column::field("Current", STATUS, "currentNumberScheduled").of("integer"),
+        Column::field("Ready", STATUS, "numberReady").of("integer"),
+        Column::field("Up-to-date", STATUS, "updatedNumberScheduled").of("integer"),
+        Column::field("Available", STATUS, "numberAvailable").of("integer"),
+        Column::field("Node Selector", "io.k8s.api.core.v1.PodSpec", "nodeSelector"),
+        columns::age(),
+        containers,
+        images,
+        Column::field("Selector", SPEC, "selector").wide(),
+    ];
+    Row::namespaced(V1, "DaemonSet", "daemonsets")
+        .short(&["ds"])
+        .category("all")
+        .subresources(&[Subresource::Status])
+        .strategy(Rules { status: Some(NEW_STATUS), ..Rules::SPEC_AND_STATUS })
+        .columns(columns, cells)
+}
+
+fn cells(set: &Value, now: Timestamp) -> Vec<Value> {
+    let (spec, status) = (&set["spec"], &set["status"]);
+    let pod = &spec["template"]["spec"];
+    let [containers, images] = columns::container_cells(pod);
+    vec![
+        set["metadata"]["name"].clone(),
+        columns::number(&status["desiredNumberScheduled"]),
+        columns::number(&status["currentNumberScheduled"]),
+        columns::number(&status["numberReady"]),
+        columns::number(&status["updatedNumberScheduled"]),
+        columns::number(&status["numberAvailable"]),
+        columns::labels(&pod["nodeSelector"]).into(),
+        columns::age_of(set, now),
+        containers,
+        images,
+        columns::selector(&spec["selector"]).into(),
+    ]
+}

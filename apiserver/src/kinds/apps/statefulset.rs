@@ -1,0 +1,44 @@
+//! StatefulSet.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{SCALE, V1};
+use crate::kinds::Subresource;
+use crate::kinds::columns::{self, Column};
+use crate::kinds::read::Read;
+use crate::kinds::row::Row;
+use crate::kinds::strategy::Rules;
+
+pub(super) fn row() -> Row {
+    let [containers, images] = columns::containers();
+    let columns = vec![
+        columns::name(),
+        Column::text("Ready", "Number of the pod with ready state"),
+        columns::age(),
+        containers,
+        images,
+    ];
+    Row::namespaced(V1, "StatefulSet", "statefulsets")
+        .short(&["sts"])
+        .category("all")
+        .subresources(&[SCALE, Subresource::Status])
+        .strategy(Rules {
+            status: Some(r#"{"replicas": 0, "availableReplicas": 0}"#),
+            ..Rules::SPEC_AND_STATUS
+        })
+        .columns(columns, cells)
+}
+
+fn cells(set: &Value, now: Timestamp) -> Vec<Value> {
+    let (spec, status) = (&set["spec"], &set["status"]);
+    let [containers, images] = columns::container_cells(&spec["template"]["spec"]);
+    let (ready, desired) = (status.int("readyReplicas"), spec.int("replicas"));
+    vec![
+        set["metadata"]["name"].clone(),
+        format!("{}/{}", ready.unwrap_or_default(), desired.unwrap_or_default()).into(),
+        columns::age_of(set, now),
+        containers,
+        images,
+    ]
+}

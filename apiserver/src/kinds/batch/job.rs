@@ -1,0 +1,89 @@
+//! Job.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::V1;
+use crate::kinds::Subresource;
+use crate::kinds::columns::{self, Column};
+use crate::kinds::fields::{self, SelectableField};
+use crate::kinds::read::Read;
+use crate::kinds::row::Row;
+use crate::kinds::strategy::Rules;
+
+const SPEC: &str = "io.k8s.api.batch.v1.JobSpec";
+const STATUS: &str = "io.k8s.api.batch.v1.JobStatus";
+
+pub(super) fn row() -> Row {
+    let [containers, images] = columns::containers();
+    let columns = vec![
+        columns::name(),
+        Column::text("Status", "Status of the job."),
+        Column::field("Completions", STATUS, "succeeded"),
+        Column::text("Duration", "Time required to complete the job."),
+        columns::age(),
+        containers,
+        images,
+        Column::field("Selector", SPEC, "selector").wide(),
+    ];
+    Row::namespaced(V1, "Job", "jobs")
+        .category("all")
+        .subresources(&[Subresource::Status])
+        .fields([SelectableField::computed("status.successful", |job| {
+            fields::text(&columns::number(&job["status"]["succeeded"]))
+        })])
+        .strategy(Rules::SPEC_AND_STATUS)
+        .columns(columns, cells)
+}
+
+fn cells(job: &Value, now: Timestamp) -> Vec<Value> {
+    let [containers, images] = columns::container_cells(&job["spec"]["template"]["spec"]);
+    vec![
+        job["metadata"]["name"].clone(),
+        state(job).into(),
+        completions(job).into(),
+        duration(&job["status"], now).into(),
+        columns::age_of(job, now),
+        containers,
+        images,
+        columns::selector(&job["spec"]["selector"]).into(),
+    ]
+}
+
+fn state(job: &Value) -> &'static str {
+    let conditions = job["status"].list("conditions");
+    let is =
+        |kind: &str| conditions.iter().any(|one| one.text("type") == kind && one.text("status") == "True");
+    if is("Complete") {
+        "Complete"
+    } else if is("Failed") {
+        "Failed"
+    } else if job["metadata"].has("deletionTimestamp") {
+        "Terminating"
+    } else if is("Suspended") {
+        "Suspended"
+    } else if is("FailureTarget") {
+        "FailureTarget"
+    } else if is("SuccessCriteriaMet") {
+        "SuccessCriteriaMet"
+    } else {
+        "Running"
+    }
+}
+
+fn completions(job: &Value) -> String {
+    let done = job["status"].int("succeeded").unwrap_or_default();
+    match (job["spec"].int("completions"), job["spec"].int("parallelism").unwrap_or_default()) {
+        (Some(wanted), _) => format!("{done}/{wanted}"),
+        (None, parallel) if parallel > 1 => format!("{done}/1 of {parallel}"),
+        (None, _) => format!("{done}/1"),
+    }
+}
+
+fn duration(status: &Value, now: Timestamp) -> String {
+    let time = |key: &str| status.text(key).parse::<Timestamp>().ok();
+    match (time("startTime"), time("completionTime")) {
+        (None, _) => String::new(),
+        (Some(start), end) => columns::human_duration(end.unwrap_or(now).as_second() - start.as_second()),
+    }
+}

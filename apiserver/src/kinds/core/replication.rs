@@ -1,0 +1,57 @@
+//! ReplicationController, the predecessor of ReplicaSet.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::V1;
+use crate::kinds::Subresource;
+use crate::kinds::columns::{self, Column};
+use crate::kinds::fields::{self, SelectableField};
+use crate::kinds::row::Row;
+use crate::kinds::strategy::Rules;
+
+const SPEC: &str = "io.k8s.api.core.v1.ReplicationControllerSpec";
+const STATUS: &str = "io.k8s.api.core.v1.ReplicationControllerStatus";
+
+pub(super) fn row() -> Row {
+    let [containers, images] = columns::containers();
+    let columns = vec![
+        columns::name(),
+        Column::field("Desired", SPEC, "replicas").of("integer"),
+        Column::field("Current", STATUS, "replicas").of("integer"),
+        Column::field("Ready", STATUS, "readyReplicas").of("integer"),
+        columns::age(),
+        containers,
+        images,
+        Column::field("Selector", SPEC, "selector").wide(),
+    ];
+    let scale = Subresource::Scale {
+        replicas: "spec.replicas",
+        status_replicas: "status.replicas",
+        selector: "spec.selector",
+    };
+    Row::namespaced(V1, "ReplicationController", "replicationcontrollers")
+        .short(&["rc"])
+        .category("all")
+        .subresources(&[scale, Subresource::Status])
+        .fields([SelectableField::computed("status.replicas", |object| {
+            fields::text(&columns::number(&object["status"]["replicas"]))
+        })])
+        .strategy(Rules { status: Some(r#"{"replicas": 0}"#), ..Rules::SPEC_AND_STATUS })
+        .columns(columns, cells)
+}
+
+fn cells(object: &Value, now: Timestamp) -> Vec<Value> {
+    let (spec, status) = (&object["spec"], &object["status"]);
+    let [containers, images] = columns::container_cells(&spec["template"]["spec"]);
+    vec![
+        object["metadata"]["name"].clone(),
+        columns::number(&spec["replicas"]),
+        columns::number(&status["replicas"]),
+        columns::number(&status["readyReplicas"]),
+        columns::age_of(object, now),
+        containers,
+        images,
+        columns::labels(&spec["selector"]).into(),
+    ]
+}

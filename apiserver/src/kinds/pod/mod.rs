@@ -1,0 +1,77 @@
+//! Pod: its row and the order of its rules. The rules themselves are in the files beside this one.
+
+mod cells;
+pub(super) mod template;
+
+use serde_json::Value;
+
+use super::Subresource::*;
+use super::core::V1;
+use super::fields::SelectableField;
+use super::read::Read;
+use super::row::Row;
+use super::strategy::{Rules, Strategy};
+use crate::field::FieldErrors;
+use crate::object;
+
+pub(super) fn row() -> Row {
+    Row::namespaced(V1, "Pod", "pods")
+        .short(&["po"])
+        .category("all")
+        .subresources(&[
+            Attach,
+            Binding,
+            EphemeralContainers,
+            Eviction,
+            Exec,
+            Log,
+            PortForward,
+            Proxy,
+            Resize,
+            Status,
+        ])
+        .fields([
+            SelectableField::at("spec.nodeName"),
+            SelectableField::at("spec.restartPolicy"),
+            SelectableField::at("spec.schedulerName"),
+            SelectableField::at("spec.serviceAccountName"),
+            SelectableField::computed("spec.hostNetwork", |pod| pod["spec"].flag("hostNetwork").to_string()),
+            SelectableField::at("status.phase"),
+            SelectableField::computed("status.podIP", |pod| cells::ip(pod).to_owned()),
+            SelectableField::computed("status.podIPs", |pod| cells::ip(pod).to_owned()),
+            SelectableField::at("status.nominatedNodeName"),
+        ])
+        .strategy(PodStrategy)
+        .columns(cells::columns(), cells::cells)
+}
+
+#[derive(Debug)]
+struct PodStrategy;
+
+impl Strategy for PodStrategy {
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn prepare_update(&self, pod: &mut Value, old: &Value) {
+        object::carry_over(pod, old, "status");
+    }
+
+    fn validate(&self, pod: &Value) -> FieldErrors {
+        Rules::PLAIN.validate(pod)
+    }
+
+    /// A pod that no kubelet runs, or that has ended, goes at once; a running one gets its time.
+    fn grace_seconds(&self, pod: &Value, requested: Option<i64>) -> Option<i64> {
+        let phase = pod["status"].text("phase");
+        if pod["spec"].text("nodeName").is_empty() || phase == "Failed" || phase == "Succeeded" {
+            return Some(0);
+        }
+        let own = pod["spec"].int("terminationGracePeriodSeconds").unwrap_or_default();
+        // Negative values count as one second, which old objects may still hold.
+        Some(match requested.unwrap_or(own) {
+            negative if negative < 0 => 1,
+            seconds => seconds,
+        })
+    }
+}
