@@ -8,7 +8,10 @@
 //! committer's thread waits for the device. Each time the device is done, everything that queued meanwhile goes out as
 //! the next batch. An engine that does not wait (memory) commits in the caller, without a thread or a clock.
 
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -69,6 +72,34 @@ pub enum CommitError {
     Io(#[source] EngineError),
 }
 
+/// The thread that makes writes durable. Dropping it waits until what is queued is written.
+#[derive(Debug)]
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Committer {
+    /// Starts the thread.
+    pub(super) fn start(shared: Arc<Shared>) -> io::Result<Self> {
+        let run = {
+            let shared = shared.clone();
+            move || shared.run()
+        };
+        let thread = std::thread::Builder::new().name("store-log".into()).spawn(run)?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+}
+
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.shared.close();
+        if let Some(Err(panic)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!(?panic, "the store's thread panicked");
+        }
+    }
+}
+
 /// Everything the handles, the cursors and the committer's thread share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -82,6 +113,9 @@ pub(super) struct Shared {
     queued: Condvar,
     room: Semaphore,
 }
+
+/// Tells a caller how its batch went.
+type Outcome = oneshot::Receiver<Result<(), EngineError>>;
 
 /// What was checked but is not yet durable.
 #[derive(Debug)]
@@ -129,10 +163,12 @@ impl Shared {
         }
     }
 
-    /// The committer's thread: one batch after the other until [`Self::close`].
-    pub(super) fn run(&self) {
+    /// One batch after the other until [`Self::close`].
+    fn run(&self) {
         while let Some(batch) = self.next_batch() {
-            let outcome = self.engine.append(&batch.events);
+            let append = || self.engine.append(&batch.events);
+            let outcome =
+                catch_unwind(AssertUnwindSafe(append)).unwrap_or_else(|_| Err(EngineError::panicked()));
             match &outcome {
                 Ok(()) => self.show(&batch.events, batch.after, batch.queued_at),
                 Err(error) => {
@@ -148,7 +184,7 @@ impl Shared {
     }
 
     /// Ends the thread after what is queued now.
-    pub(super) fn close(&self) {
+    fn close(&self) {
         self.pending.lock().closed = true;
         self.queued.notify_one();
     }
@@ -163,10 +199,7 @@ impl Shared {
         Ok(event.record.clone())
     }
 
-    fn enqueue(
-        &self,
-        write: Write,
-    ) -> Result<(Arc<Record>, oneshot::Receiver<Result<(), EngineError>>), CommitError> {
+    fn enqueue(&self, write: Write) -> Result<(Arc<Record>, Outcome), CommitError> {
         let (sender, receiver) = oneshot::channel();
         let mut pending = self.pending.lock();
         let event = pending.check(write)?;

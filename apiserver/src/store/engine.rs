@@ -45,6 +45,11 @@ impl EngineError {
     pub(super) fn new(what: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self { what, source: Arc::new(source) }
     }
+
+    /// The engine panicked, which is a bug in it or a damaged file.
+    pub(super) fn panicked() -> Self {
+        Self::new("write", std::io::Error::other("the engine panicked"))
+    }
 }
 
 /// Keeps nothing: the state lives as long as the process.

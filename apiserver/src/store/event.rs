@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::record::{Draft, Header, Key, Record, Revision, push_revision};
+use super::record::{Draft, Header, Key, Record, Revision, around_revision, digits, push_revision};
 
 /// What happened to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,19 +76,31 @@ impl Event {
         self.exit.get_or_init(make).clone()
     }
 
-    /// Makes the event of a write: one allocation that holds both the frame and the object.
+    /// Makes the event of a write.
     pub(super) fn new(what: Parts, draft: &Draft) -> Arc<Self> {
+        Self::build(what, &draft.head, &draft.tail)
+    }
+
+    /// Makes the event again from what was kept: the object with its revision, whose digits begin at `cut`.
+    pub(super) fn restore(what: Parts, object: &[u8], cut: usize) -> Arc<Self> {
+        let (head, tail) = around_revision(object, cut);
+        Self::build(what, head, tail)
+    }
+
+    /// One allocation holds both the frame and the object.
+    fn build(what: Parts, head: &[u8], tail: &[u8]) -> Arc<Self> {
         let Parts { key, revision, created, kind, header, previous } = what;
         let opening = kind.opening();
-        let mut frame = Vec::with_capacity(opening.len() + draft.size(revision) + CLOSING.len());
+        let size = opening.len() + head.len() + digits(revision) + tail.len() + CLOSING.len();
+        let mut frame = Vec::with_capacity(size);
         frame.extend_from_slice(opening);
-        frame.extend_from_slice(&draft.head);
+        frame.extend_from_slice(head);
         push_revision(&mut frame, revision);
-        frame.extend_from_slice(&draft.tail);
+        frame.extend_from_slice(tail);
         frame.extend_from_slice(CLOSING);
         let frame = Bytes::from(frame);
         let bytes = frame.slice(opening.len()..frame.len() - CLOSING.len());
-        let cut = u32::try_from(draft.head.len()).expect("bodies are limited to a few MiB");
+        let cut = u32::try_from(head.len()).expect("bodies are limited to a few MiB");
         let record = Arc::new(Record { key, revision, created, bytes, header, cut });
         Arc::new(Self { revision, kind, record, previous, frame, exit: OnceLock::new() })
     }

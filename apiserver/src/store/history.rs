@@ -16,19 +16,13 @@ pub const HISTORY_EVENTS: usize = 50_000;
 /// Bytes of events kept in memory at most. One larger event is still kept until the next arrives.
 pub const HISTORY_BYTES: usize = 8 * 1024 * 1024;
 
-/// How much history to keep in memory.
+/// How much history to keep.
 #[derive(Clone, Copy, Debug)]
 pub struct HistoryLimits {
     /// Events at most.
     pub events: usize,
     /// Bytes at most.
     pub bytes: usize,
-}
-
-impl Default for HistoryLimits {
-    fn default() -> Self {
-        Self { events: HISTORY_EVENTS, bytes: HISTORY_BYTES }
-    }
 }
 
 /// The ring of recent events.
@@ -167,7 +161,8 @@ mod tests {
 
     #[test]
     fn a_kind_sees_only_its_own_events() {
-        let mut history = History::new(Revision::ZERO, HistoryLimits::default());
+        let mut history =
+            History::new(Revision::ZERO, HistoryLimits { events: HISTORY_EVENTS, bytes: HISTORY_BYTES });
         for (revision, key) in
             ["/registry/core/pods/a/x", "/registry/apps/deployments/a/x", "/registry/core/pods/b/y"]
                 .iter()

@@ -8,16 +8,20 @@
 
 mod commit;
 mod cursor;
+mod disk;
 mod engine;
 mod event;
 mod history;
+mod load;
 mod published;
 mod record;
+mod row;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod topics;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,6 +29,7 @@ use tokio::time::Instant;
 
 pub use commit::{Change, CommitError, Expect, QUEUED_WRITES, Write};
 pub use cursor::{Cursor, WatchError};
+pub use disk::{DISK_HISTORY_BYTES, DISK_HISTORY_EVENTS, FORMAT};
 pub use engine::EngineError;
 pub use event::{Event, EventKind, frame_of};
 pub use history::{HISTORY_BYTES, HISTORY_EVENTS, HistoryLimits};
@@ -32,7 +37,8 @@ pub use published::{KEPT_SNAPSHOTS, NoSnapshot, SNAPSHOT_AGE};
 pub use record::{Draft, Header, Key, Labels, Record, Revision};
 pub use snapshot::Snapshot;
 
-use commit::Shared;
+use commit::{Committer, Shared};
+use disk::Disk;
 use engine::Memory;
 use published::Published;
 
@@ -51,21 +57,69 @@ pub struct StoreConfig {
     /// Where the log is kept.
     pub engine: EngineChoice,
     /// How much history to keep in memory.
-    pub history: HistoryLimits,
+    pub memory_history: HistoryLimits,
+    /// How much history to keep on disk.
+    pub disk_history: HistoryLimits,
+}
+
+impl StoreConfig {
+    /// The usual limits.
+    pub fn new(engine: EngineChoice) -> Self {
+        Self {
+            engine,
+            memory_history: HistoryLimits { events: HISTORY_EVENTS, bytes: HISTORY_BYTES },
+            disk_history: HistoryLimits { events: DISK_HISTORY_EVENTS, bytes: DISK_HISTORY_BYTES },
+        }
+    }
 }
 
 /// Makes the header of an object that is loaded: key and JSON in.
 pub type Extract = fn(key: &str, object: &[u8]) -> Header;
 
-/// A handle on the store; clones share it.
+/// A handle on the store; clones share it. When the last is dropped, what is queued is still written.
 #[derive(Clone, Debug)]
 pub struct Store {
     shared: Arc<Shared>,
+    _committer: Option<Arc<Committer>>,
 }
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The directory cannot be made, read or written.
+    #[error("the data directory {} cannot be used", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The directory was written by another version.
+    #[error("the data directory {} has format {found}, this version reads format {supported}: start the version that \
+             wrote it, or another directory", path.display())]
+    Format {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The format this version reads.
+        supported: u64,
+    },
+    /// Another process has it open.
+    #[error("the store {} is in use by another process", path.display())]
+    InUse {
+        /// The file that is locked.
+        path: PathBuf,
+    },
+    /// What is there is not what was written.
+    #[error("the store {} is damaged: {what}", path.display())]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
     /// The engine failed.
     #[error("the store cannot be opened")]
     Engine(#[source] EngineError),
@@ -73,20 +127,29 @@ pub enum OpenError {
 
 impl Store {
     /// Opens a store and loads its state. Blocks while it reads.
-    pub fn open(config: StoreConfig, _extract: Extract) -> Result<Self, OpenError> {
-        if let EngineChoice::Disk(path) = config.engine {
-            let unsupported =
-                std::io::Error::new(std::io::ErrorKind::Unsupported, path.display().to_string());
-            return Err(OpenError::Engine(EngineError::new("open", unsupported)));
+    pub fn open(config: StoreConfig, extract: Extract) -> Result<Self, OpenError> {
+        let EngineChoice::Disk(directory) = config.engine else {
+            let published = Published::new(Snapshot::default(), config.memory_history);
+            return Ok(Self { shared: Arc::new(Shared::new(Box::new(Memory), published)), _committer: None });
+        };
+        let (disk, loaded) = Disk::open(&directory, extract, config.memory_history, config.disk_history)?;
+        let mut published = Published::new(loaded.state, config.memory_history);
+        for event in loaded.recent {
+            published.restore(event);
         }
-        let published = Published::new(Snapshot::default(), Revision::ZERO, config.history);
-        Ok(Self { shared: Arc::new(Shared::new(Box::new(Memory), published)) })
+        let shared = Arc::new(Shared::new(Box::new(disk), published));
+        let committer = Committer::start(shared.clone())
+            .map_err(|error| OpenError::Engine(EngineError::new("start the thread of", error)))?;
+        Ok(Self { shared, _committer: Some(Arc::new(committer)) })
     }
 
     /// A store that ends with the process.
     pub fn in_memory() -> Self {
-        let published = Published::new(Snapshot::default(), Revision::ZERO, HistoryLimits::default());
-        Self { shared: Arc::new(Shared::new(Box::new(Memory), published)) }
+        let published = Published::new(
+            Snapshot::default(),
+            HistoryLimits { events: HISTORY_EVENTS, bytes: HISTORY_BYTES },
+        );
+        Self { shared: Arc::new(Shared::new(Box::new(Memory), published)), _committer: None }
     }
 
     /// The last durable write.

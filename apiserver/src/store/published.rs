@@ -55,8 +55,16 @@ pub(super) struct Rewind {
 }
 
 impl Published {
-    pub(super) fn new(current: Snapshot, floor: Revision, limits: HistoryLimits) -> Self {
-        Self { current, history: History::new(floor, limits), marks: VecDeque::new(), kept: VecDeque::new() }
+    /// A state without history.
+    pub(super) fn new(current: Snapshot, limits: HistoryLimits) -> Self {
+        let history = History::new(current.revision, limits);
+        Self { current, history, marks: VecDeque::new(), kept: VecDeque::new() }
+    }
+
+    /// Adds an event that was loaded.
+    pub(super) fn restore(&mut self, event: Arc<Event>) {
+        self.current.apply(&event);
+        self.history.push(event);
     }
 
     /// Shows durable events: `after` is the state that they lead to.

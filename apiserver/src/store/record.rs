@@ -101,11 +101,6 @@ impl Draft {
         let tail = out.split_off(cut);
         Self { head: out, tail }
     }
-
-    /// Bytes of the object with this revision put in.
-    pub(super) fn size(&self, revision: Revision) -> usize {
-        self.head.len() + self.tail.len() + digits(revision)
-    }
 }
 
 /// An object as it was after one write.
@@ -128,24 +123,18 @@ pub struct Record {
 impl Record {
     /// The same object as a draft, to be written again with a new revision (a delete that keeps the last state).
     pub fn draft(&self) -> Draft {
-        let (head, tail) = self.around_revision();
+        let (head, tail) = around_revision(&self.bytes, self.cut as usize);
         Draft { head: head.to_vec(), tail: tail.to_vec() }
     }
 
     /// The same object with another `resourceVersion`: what a watch shows when the object leaves its selector.
     pub fn with_revision(&self, revision: Revision) -> Bytes {
-        let (head, tail) = self.around_revision();
+        let (head, tail) = around_revision(&self.bytes, self.cut as usize);
         let mut out = Vec::with_capacity(head.len() + tail.len() + digits(revision));
         out.extend_from_slice(head);
         push_revision(&mut out, revision);
         out.extend_from_slice(tail);
         out.into()
-    }
-
-    fn around_revision(&self) -> (&[u8], &[u8]) {
-        let from = self.cut as usize;
-        let digits = self.bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count();
-        (&self.bytes[..from], &self.bytes[from + digits..])
     }
 }
 
@@ -197,7 +186,13 @@ impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Labels {
 /// Bytes reserved when an object is encoded: most objects fit without growing.
 const ENCODE_HINT: usize = 2048;
 
-fn digits(revision: Revision) -> usize {
+/// What stands before and after the digits of the revision, which begin at `cut`.
+pub(super) fn around_revision(object: &[u8], cut: usize) -> (&[u8], &[u8]) {
+    let digits = object[cut..].iter().take_while(|b| b.is_ascii_digit()).count();
+    (&object[..cut], &object[cut + digits..])
+}
+
+pub(super) fn digits(revision: Revision) -> usize {
     revision.0.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 

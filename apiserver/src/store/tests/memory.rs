@@ -1,30 +1,12 @@
-//! The store's promises, seen through its public face.
+//! What holds for every engine, shown on the one without a device.
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Duration, advance, timeout};
 
-use super::*;
-
-const POD: &str = "/registry/core/pods/default/web";
-const PODS: &str = "/registry/core/pods/";
-
-fn draft(spec: u64) -> Draft {
-    Draft::encode(&json!({"kind": "Pod", "metadata": {"name": "web"}, "spec": spec}))
-}
-
-fn put(key: &str, expect: Expect, spec: u64) -> Write {
-    Write { key: key.into(), expect, change: Change::Put(draft(spec), Header::default()) }
-}
-
-fn delete(key: &str, expect: Expect) -> Write {
-    Write { key: key.into(), expect, change: Change::Delete(draft(0), Header::default()) }
-}
-
-fn object(record: &Record) -> Value {
-    serde_json::from_slice(&record.bytes).unwrap()
-}
+use super::super::*;
+use super::{POD, PODS, delete, extract, object, put};
 
 #[tokio::test(start_paused = true)]
 async fn a_write_gets_the_next_revision_and_is_seen() {
@@ -106,8 +88,8 @@ async fn old_revisions_can_be_listed_until_they_age() {
 #[tokio::test(start_paused = true)]
 async fn a_kept_snapshot_outlives_the_history() {
     let history = HistoryLimits { events: 2, bytes: usize::MAX };
-    let store =
-        Store::open(StoreConfig { engine: EngineChoice::Memory, history }, |_, _| Header::default()).unwrap();
+    let config = StoreConfig { memory_history: history, ..StoreConfig::new(EngineChoice::Memory) };
+    let store = Store::open(config, extract).unwrap();
     store.commit(put(POD, Expect::Any, 1)).await.unwrap();
     store.keep(&store.snapshot());
     for spec in 2..=9 {
@@ -136,8 +118,8 @@ async fn a_watch_waits_for_its_own_prefix_only() {
 #[tokio::test(start_paused = true)]
 async fn a_slow_watch_sees_everything_or_is_told() {
     let history = HistoryLimits { events: 200, bytes: usize::MAX };
-    let store =
-        Store::open(StoreConfig { engine: EngineChoice::Memory, history }, |_, _| Header::default()).unwrap();
+    let config = StoreConfig { memory_history: history, ..StoreConfig::new(EngineChoice::Memory) };
+    let store = Store::open(config, extract).unwrap();
     let mut slow = store.watch(PODS, Revision::ZERO).unwrap();
     for spec in 1..=200 {
         store.commit(put(POD, Expect::Any, spec)).await.unwrap();
