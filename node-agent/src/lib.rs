@@ -1,1 +1,14 @@
-//! Placeholder header: written with the crate.
+//! The node agent: the kubelet's counterpart. It makes the pods that the cluster assigned to this node real.
+//!
+//! Promise: everything it learns comes from the standard API and from the container runtime, so it runs against any
+//! API server; what runs is what the runtime says, never what the agent remembers, so it may be killed at any moment.
+//! It writes its Node, its Lease, the status of its pods and events, and deletes pods that are really gone.
+
+mod config;
+pub mod containerd;
+mod containers;
+mod cri;
+mod runtime;
+mod serve;
+
+pub use config::{CertificateAndKey, Config, KUBELET_PORT, MAX_PODS, RuntimeChoice, Serving};
