@@ -12,3 +12,5 @@ mod runtime;
 mod serve;
 
 pub use config::{CertificateAndKey, Config, KUBELET_PORT, MAX_PODS, RuntimeChoice, Serving};
+pub use cri::CriError;
+pub use runtime::RuntimeError;

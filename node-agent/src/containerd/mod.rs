@@ -22,7 +22,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tracing::{info, warn};
 
-use crate::cri::{Cri, CriError};
+use crate::cri::{CriError, CriRuntime};
+use crate::runtime::{Runtime, RuntimeError};
 
 /// How long containerd may take to answer after its start. It needs 0.1 s on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -77,8 +78,10 @@ pub enum ContainerdError {
     Spawn(#[source] std::io::Error),
     #[error("containerd does not answer on {socket}; its last words, from {log}:\n{tail}")]
     Silent { socket: PathBuf, log: PathBuf, tail: String },
+    #[error("not an address of containerd")]
+    Endpoint(#[from] CriError),
     #[error("containerd refuses a call")]
-    Call(#[from] CriError),
+    Call(#[from] RuntimeError),
     #[error("cannot import image archive {archive}: {output}")]
     Import { archive: PathBuf, output: String },
 }
@@ -132,8 +135,8 @@ impl Containerd {
 
     /// Ends every pod of this containerd, then containerd, then takes its bridge away.
     pub async fn stop(&self) -> Result<(), ContainerdError> {
-        let cri = Cri::connect(&self.endpoint())?;
-        for sandbox in cri.list_sandboxes(None).await? {
+        let cri = CriRuntime::connect(&self.endpoint())?;
+        for sandbox in cri.list(None).await?.sandboxes {
             if let Err(error) = cri.stop_sandbox(&sandbox.id).await {
                 warn!(sandbox = sandbox.id, error = %error, "cannot stop sandbox");
             }
@@ -207,7 +210,7 @@ impl Containerd {
     async fn answers_within(&self, limit: Duration) -> bool {
         let deadline = tokio::time::Instant::now() + limit;
         loop {
-            if let Ok(cri) = Cri::connect(&self.endpoint())
+            if let Ok(cri) = CriRuntime::connect(&self.endpoint())
                 && let Ok(Ok(_)) = tokio::time::timeout(Duration::from_secs(2), cri.version()).await
             {
                 return true;
@@ -239,8 +242,8 @@ impl Containerd {
     }
 
     async fn provide_pause_image(&self) -> Result<(), ContainerdError> {
-        let cri = Cri::connect(&self.endpoint())?;
-        if cri.image_status(pause::REFERENCE).await?.is_some() {
+        let cri = CriRuntime::connect(&self.endpoint())?;
+        if cri.image(pause::REFERENCE).await?.is_some() {
             return Ok(());
         }
         let machine = pause::Machine::this().ok_or(ContainerdError::Machine(std::env::consts::ARCH))?;
@@ -251,12 +254,15 @@ impl Containerd {
         self.import(&path).await?;
         // The CRI plugin learns of the image by an event.
         for _ in 0..250 {
-            if cri.image_status(pause::REFERENCE).await?.is_some() {
+            if cri.image(pause::REFERENCE).await?.is_some() {
                 return Ok(());
             }
             tokio::time::sleep(POLL).await;
         }
-        Err(ContainerdError::Import { archive: path, output: "the image does not appear in the store".into() })
+        Err(ContainerdError::Import {
+            archive: path,
+            output: "the image does not appear in the store".into(),
+        })
     }
 }
 
@@ -267,7 +273,10 @@ fn check_machine() -> Result<(), ContainerdError> {
         }
     }
     if !Path::new(files::CNI_PROGRAMS).join("bridge").exists() {
-        return Err(ContainerdError::Missing { program: "bridge (CNI)", package: "containernetworking-plugins" });
+        return Err(ContainerdError::Missing {
+            program: "bridge (CNI)",
+            package: "containernetworking-plugins",
+        });
     }
     if !nix::unistd::geteuid().is_root() {
         return Err(ContainerdError::NotRoot);

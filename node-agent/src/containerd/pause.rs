@@ -91,7 +91,11 @@ pub fn program(machine: Machine) -> Vec<u8> {
     let size = headers + code.len() as u64;
 
     let mut elf = Vec::with_capacity(size as usize);
-    elf.extend_from_slice(&[0x7f, b'E', b'L', b'F', 2 /* 64 bit */, 1 /* little endian */, 1 /* version */]);
+    elf.extend_from_slice(&[
+        0x7f, b'E', b'L', b'F', 2, /* 64 bit */
+        1, /* little endian */
+        1, /* version */
+    ]);
     elf.resize(16, 0);
     elf.extend_from_slice(&2u16.to_le_bytes()); // type: executable at a fixed address
     elf.extend_from_slice(&machine.elf_number().to_le_bytes());
@@ -177,9 +181,9 @@ fn aarch64_code() -> Vec<u32> {
         movz(3, 8),
         movz(8, 137), // rt_sigtimedwait
         SVC,
-        0x7100_441f,                         // cmp w0, 17: SIGCHLD
-        0x5400_0000 | 6 << 5,                // b.eq reap (6 words on)
-        0x7100_001f,                         // cmp w0, 0
+        0x7100_441f,                                    // cmp w0, 17: SIGCHLD
+        0x5400_0000 | 6 << 5,                           // b.eq reap (6 words on)
+        0x7100_001f,                                    // cmp w0, 0
         0x5400_0004 | ((-9i32 as u32) & 0x7_ffff) << 5, // b.mi wait (9 words back)
         movz(0, 0),
         movz(8, 93), // exit
@@ -191,9 +195,9 @@ fn aarch64_code() -> Vec<u32> {
         movz(3, 0),
         movz(8, 260), // wait4
         SVC,
-        0x7100_001f,                         // cmp w0, 0
+        0x7100_001f,                                    // cmp w0, 0
         0x5400_000c | ((-7i32 as u32) & 0x7_ffff) << 5, // b.gt reap
-        0x1400_0000 | ((-21i32 as u32) & 0x3ff_ffff), // b wait
+        0x1400_0000 | ((-21i32 as u32) & 0x3ff_ffff),   // b wait
     ]
 }
 
@@ -217,21 +221,25 @@ mod tests {
     use std::process::{Child, Command};
     use std::time::Duration;
 
+    /// Number of the system call on this machine type.
+    const SIGTIMEDWAIT: &str = if cfg!(target_arch = "aarch64") { "137 " } else { "128 " };
+
     /// Starts the program for this machine and waits until it sleeps in its signal wait.
     fn start() -> Option<(tempfile::TempDir, Child)> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pause");
         std::fs::write(&path, program(Machine::this()?)).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let child = Command::new(&path).spawn().unwrap();
+        let mut child = Command::new(&path).spawn().unwrap();
         for _ in 0..500 {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-            if status.contains("State:\tS") && status.contains(&format!("SigBlk:\t{SIGNALS:016x}")) {
+            let syscall = std::fs::read_to_string(format!("/proc/{}/syscall", child.id())).unwrap();
+            if syscall.starts_with(SIGTIMEDWAIT) {
                 return Some((dir, child));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        panic!("the pause program never blocked its signals");
+        child.kill().unwrap();
+        panic!("the pause program never waited for a signal");
     }
 
     fn signal(child: &Child, signal: nix::sys::signal::Signal) {
@@ -254,7 +262,8 @@ mod tests {
         let code = aarch64_code();
         let target = |at: usize| {
             let word = code[at];
-            let offset = if word >> 26 == 0x05 { (word << 6) as i32 >> 6 } else { ((word >> 5) << 13) as i32 >> 13 };
+            let offset =
+                if word >> 26 == 0x05 { (word << 6) as i32 >> 6 } else { ((word >> 5) << 13) as i32 >> 13 };
             (at as i32 + offset) as usize
         };
         let (wait, reap) = (9, 22);

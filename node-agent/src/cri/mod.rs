@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use messages::*;
-pub use runtime::CriRuntime;
+pub(crate) use runtime::CriRuntime;
 
 /// Deadline of calls that only ask or do something small. Upstream's `runtimeRequestTimeout`.
 const CALL_LIMIT: Duration = Duration::from_secs(120);
@@ -37,11 +37,11 @@ pub enum CriError {
 }
 
 impl CriError {
-    pub(crate) fn is_unimplemented(&self) -> bool {
+    fn is_unimplemented(&self) -> bool {
         matches!(self, Self::Call { code, .. } if *code == Code::Unimplemented as i32)
     }
 
-    pub(crate) fn is_not_found(&self) -> bool {
+    fn is_not_found(&self) -> bool {
         matches!(self, Self::Call { code, .. } if *code == Code::NotFound as i32)
     }
 
@@ -53,13 +53,13 @@ impl CriError {
 
 /// A connection that is made at the first call and again when it breaks. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Cri {
+struct Cri {
     channel: Channel,
 }
 
 impl Cri {
     /// `unix:///run/containerd/containerd.sock`, or the bare path.
-    pub fn connect(endpoint: &str) -> Result<Self, CriError> {
+    fn connect(endpoint: &str) -> Result<Self, CriError> {
         let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
         if !path.starts_with('/') {
             return Err(CriError::Endpoint(endpoint.to_owned()));
@@ -69,26 +69,26 @@ impl Cri {
         Ok(Self { channel: endpoint.connect_lazy() })
     }
 
-    pub(crate) async fn version(&self) -> Result<(String, String), CriError> {
+    async fn version(&self) -> Result<(String, String), CriError> {
         let answer: VersionResponse =
             self.call("Version", "/runtime.v1.RuntimeService/Version", VersionRequest::default()).await?;
         Ok((answer.runtime_name, answer.runtime_version))
     }
 
-    pub(crate) async fn list_sandboxes(&self, uid: Option<&str>) -> Result<Vec<PodSandbox>, CriError> {
+    async fn list_sandboxes(&self, uid: Option<&str>) -> Result<Vec<PodSandbox>, CriError> {
         let filter = uid.map(|uid| PodSandboxFilter { label_selector: uid_label(uid), ..Default::default() });
         let request = ListPodSandboxRequest { filter };
         let path = "/runtime.v1.RuntimeService/ListPodSandbox";
         Ok(self.call::<_, ListPodSandboxResponse>("ListPodSandbox", path, request).await?.items)
     }
 
-    pub(crate) async fn stop_sandbox(&self, id: &str) -> Result<(), CriError> {
+    async fn stop_sandbox(&self, id: &str) -> Result<(), CriError> {
         let request = PodSandboxIdRequest { pod_sandbox_id: id.to_owned() };
         let path = "/runtime.v1.RuntimeService/StopPodSandbox";
         self.call::<_, Empty>("StopPodSandbox", path, request).await.map(drop)
     }
 
-    pub(crate) async fn image_status(&self, name: &str) -> Result<Option<Image>, CriError> {
+    async fn image_status(&self, name: &str) -> Result<Option<Image>, CriError> {
         let image = Some(ImageSpec { image: name.to_owned(), ..Default::default() });
         let request = ImageStatusRequest { image, verbose: false };
         let path = "/runtime.v1.ImageService/ImageStatus";

@@ -97,7 +97,8 @@ impl Runtime for CriRuntime {
     fn set_pod_cidr<'a>(&'a self, cidr: &'a str) -> Reply<'a, ()> {
         async {
             let network_config = Some(NetworkConfig { pod_cidr: cidr.to_owned() });
-            let request = UpdateRuntimeConfigRequest { runtime_config: Some(RuntimeConfig { network_config }) };
+            let request =
+                UpdateRuntimeConfigRequest { runtime_config: Some(RuntimeConfig { network_config }) };
             self.cri.runtime::<_, Empty>("UpdateRuntimeConfig", request).await?;
             Ok(())
         }
@@ -110,7 +111,8 @@ impl Runtime for CriRuntime {
 
     fn list<'a>(&'a self, uid: Option<&'a str>) -> Reply<'a, Listing> {
         async move {
-            let filter = uid.map(|uid| ContainerFilter { label_selector: super::uid_label(uid), ..Default::default() });
+            let filter = uid
+                .map(|uid| ContainerFilter { label_selector: super::uid_label(uid), ..Default::default() });
             // Containers first: a container whose sandbox is listed later is then never taken for an orphan.
             let request = ListContainersRequest { filter };
             let containers: ListContainersResponse = self.cri.runtime("ListContainers", request).await?;
@@ -306,7 +308,8 @@ impl Runtime for CriRuntime {
 
     fn images(&self) -> Reply<'_, Vec<runtime::Image>> {
         async {
-            let answer: ListImagesResponse = self.cri.images("ListImages", ListImagesRequest::default()).await?;
+            let answer: ListImagesResponse =
+                self.cri.images("ListImages", ListImagesRequest::default()).await?;
             Ok(answer.images.into_iter().map(translate::image).collect())
         }
         .boxed()
@@ -366,9 +369,23 @@ fn unless_gone(result: Result<impl Sized, CriError>) -> Result<(), RuntimeError>
 /// gRPC code names as Go prints them.
 fn go_name(code: i32) -> &'static str {
     const NAMES: [&str; 17] = [
-        "OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists",
-        "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented",
-        "Internal", "Unavailable", "DataLoss", "Unauthenticated",
+        "OK",
+        "Canceled",
+        "Unknown",
+        "InvalidArgument",
+        "DeadlineExceeded",
+        "NotFound",
+        "AlreadyExists",
+        "PermissionDenied",
+        "ResourceExhausted",
+        "FailedPrecondition",
+        "Aborted",
+        "OutOfRange",
+        "Unimplemented",
+        "Internal",
+        "Unavailable",
+        "DataLoss",
+        "Unauthenticated",
     ];
     usize::try_from(code).ok().and_then(|code| NAMES.get(code).copied()).unwrap_or("Unknown")
 }
@@ -387,7 +404,11 @@ mod tests {
 
     #[test]
     fn errors_read_like_upstream() {
-        let error = CriError::Call { call: "CreateContainer", code: 2, message: "no command specified".into() };
-        assert_eq!(RuntimeError::from(error).to_string(), "rpc error: code = Unknown desc = no command specified");
+        let error =
+            CriError::Call { call: "CreateContainer", code: 2, message: "no command specified".into() };
+        assert_eq!(
+            RuntimeError::from(error).to_string(),
+            "rpc error: code = Unknown desc = no command specified"
+        );
     }
 }

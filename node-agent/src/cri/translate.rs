@@ -136,7 +136,9 @@ fn seccomp(profile: &Seccomp) -> cri::SecurityProfile {
         Seccomp::RuntimeDefault => {
             cri::SecurityProfile { profile_type: cri::PROFILE_RUNTIME_DEFAULT, ..Default::default() }
         }
-        Seccomp::Unconfined => cri::SecurityProfile { profile_type: cri::PROFILE_UNCONFINED, ..Default::default() },
+        Seccomp::Unconfined => {
+            cri::SecurityProfile { profile_type: cri::PROFILE_UNCONFINED, ..Default::default() }
+        }
         Seccomp::Localhost(file) => {
             cri::SecurityProfile { profile_type: cri::PROFILE_LOCALHOST, localhost_ref: file.clone() }
         }

@@ -22,8 +22,9 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::{
-    Container, ContainerConfig, ContainerDetail, ContainerStats, Hint, Image, ImageUser, Listing, Login, Output,
-    PodRef, Reply, RunState, Runtime, RuntimeError, RuntimeVersion, Sandbox, SandboxConfig, TerminationMessage,
+    Container, ContainerConfig, ContainerDetail, ContainerStats, Hint, Image, ImageUser, Listing, Login,
+    Output, PodRef, Reply, RunState, Runtime, RuntimeError, RuntimeVersion, Sandbox, SandboxConfig,
+    TerminationMessage,
 };
 use crate::containers::labels;
 use crate::serve::session::{Session, StreamError};
@@ -123,10 +124,15 @@ impl Simulated {
 impl State {
     fn sandbox(&mut self, id: &str) -> Result<&mut SimulatedSandbox, RuntimeError> {
         let all = self.pods.values_mut().flatten();
-        all.into_iter().find(|sandbox| &*sandbox.id == id).ok_or_else(|| RuntimeError::NotFound(id.to_owned()))
+        all.into_iter()
+            .find(|sandbox| &*sandbox.id == id)
+            .ok_or_else(|| RuntimeError::NotFound(id.to_owned()))
     }
 
-    fn container(&mut self, id: &str) -> Result<(&mut SimulatedContainer, &PodRef, Option<(Duration, i32)>), RuntimeError> {
+    fn container(
+        &mut self,
+        id: &str,
+    ) -> Result<(&mut SimulatedContainer, &PodRef, Option<(Duration, i32)>), RuntimeError> {
         for sandbox in self.pods.values_mut().flatten() {
             if let Some(container) = sandbox.containers.iter_mut().find(|container| &*container.id == id) {
                 return Ok((container, &sandbox.pod, sandbox.ends));
@@ -399,7 +405,8 @@ impl Runtime for Simulated {
 
     fn image<'a>(&'a self, name: &'a str) -> Reply<'a, Option<Image>> {
         // Every image is there.
-        let image = Image { id: name.to_owned(), names: vec![name.to_owned()], bytes: 0, user: ImageUser::Unset };
+        let image =
+            Image { id: name.to_owned(), names: vec![name.to_owned()], bytes: 0, user: ImageUser::Unset };
         ready(Ok(Some(image)))
     }
 

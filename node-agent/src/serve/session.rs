@@ -61,7 +61,8 @@ pub fn result_of(status: &[u8]) -> Result<(), StreamError> {
         return Ok(());
     }
     let causes = status.pointer("/details/causes").and_then(Value::as_array).cloned().unwrap_or_default();
-    let code = causes.iter().find(|cause| cause["reason"] == "ExitCode").and_then(|cause| cause["message"].as_str());
+    let code =
+        causes.iter().find(|cause| cause["reason"] == "ExitCode").and_then(|cause| cause["message"].as_str());
     match code.and_then(|code| code.parse().ok()) {
         Some(code) => Err(StreamError::Exit(code)),
         None => Err(StreamError::Failed(status["message"].as_str().unwrap_or("unknown failure").to_owned())),
@@ -74,7 +75,9 @@ mod tests {
 
     #[test]
     fn status_and_result_are_inverse() {
-        for result in [Ok(()), Err(StreamError::Exit(3)), Err(StreamError::Failed("no such container".into()))] {
+        for result in
+            [Ok(()), Err(StreamError::Exit(3)), Err(StreamError::Failed("no such container".into()))]
+        {
             assert_eq!(result_of(status(&result).to_string().as_bytes()), result);
         }
         assert_eq!(result_of(b"plain text"), Err(StreamError::Failed("plain text".into())));

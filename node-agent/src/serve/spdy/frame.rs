@@ -28,12 +28,28 @@ const GOAWAY: u16 = 7;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
     /// A new stream; `last`: the sender will send no data on it.
-    Open { stream: u32, headers: Headers, last: bool },
-    Accept { stream: u32 },
-    Reset { stream: u32 },
-    Data { stream: u32, bytes: Bytes, last: bool },
-    Ping { id: u32 },
-    GoAway { last_stream: u32 },
+    Open {
+        stream: u32,
+        headers: Headers,
+        last: bool,
+    },
+    Accept {
+        stream: u32,
+    },
+    Reset {
+        stream: u32,
+    },
+    Data {
+        stream: u32,
+        bytes: Bytes,
+        last: bool,
+    },
+    Ping {
+        id: u32,
+    },
+    GoAway {
+        last_stream: u32,
+    },
 }
 
 /// The next frame; `None` at the end of the connection.
@@ -69,7 +85,8 @@ fn decode(head: [u8; 8], body: Vec<u8>, unpacker: &mut Unpacker) -> Result<Optio
     if u16::from_be_bytes([head[0], head[1]]) != CONTROL {
         return Err(SpdyError::Version);
     }
-    let number = || body.first_chunk::<4>().map(|n| u32::from_be_bytes(*n) & 0x7fff_ffff).ok_or(SpdyError::Short);
+    let number =
+        || body.first_chunk::<4>().map(|n| u32::from_be_bytes(*n) & 0x7fff_ffff).ok_or(SpdyError::Short);
     Ok(match u16::from_be_bytes([head[2], head[3]]) {
         SYN_STREAM => {
             // Id, associated stream, priority and slot (10 bytes) stand before the headers.
@@ -82,7 +99,9 @@ fn decode(head: [u8; 8], body: Vec<u8>, unpacker: &mut Unpacker) -> Result<Optio
             Some(Frame::Accept { stream: number()? })
         }
         RST_STREAM => Some(Frame::Reset { stream: number()? }),
-        PING => Some(Frame::Ping { id: body.first_chunk().map(|n| u32::from_be_bytes(*n)).ok_or(SpdyError::Short)? }),
+        PING => Some(Frame::Ping {
+            id: body.first_chunk().map(|n| u32::from_be_bytes(*n)).ok_or(SpdyError::Short)?,
+        }),
         GOAWAY => Some(Frame::GoAway { last_stream: number()? }),
         8 => {
             unpacker.unpack(body.get(4..).ok_or(SpdyError::Short)?)?;

@@ -3,7 +3,7 @@
 //!
 //! Promise: `Connection::over` gives a handle to open streams, a queue of streams that the peer opened, and a
 //! future that must be driven; the connection ends when the peer goes, or when every handle and stream is dropped
-//! and all that was queued is written. Streams are bounded queues: a slow reader holds the connection back.
+//! and all that was queued is written. Keep a handle while you accept streams. Streams are bounded queues: a slow reader holds the connection back.
 
 mod frame;
 mod headers;
@@ -121,7 +121,11 @@ impl Connection {
         self.inbound.lock().insert(id, sender);
         let frame = Frame::Open { stream: id, headers: headers.clone(), last: false };
         self.outgoing.send(frame).await.ok()?;
-        Some(Stream { headers, incoming, outgoing: Outgoing { id, frames: self.outgoing.clone(), closed: false } })
+        Some(Stream {
+            headers,
+            incoming,
+            outgoing: Outgoing { id, frames: self.outgoing.clone(), closed: false },
+        })
     }
 }
 
@@ -256,7 +260,6 @@ mod tests {
         let (a, b) = tokio::io::duplex(1024);
         let (client, _none, client_driver) = Connection::over(a, Role::Client);
         let (server, mut opened, server_driver) = Connection::over(b, Role::Server);
-        drop(server);
         let echo = async {
             let mut stream = opened.recv().await.unwrap();
             assert_eq!(stream.headers.get("streamType"), Some("data"));
@@ -266,6 +269,7 @@ mod tests {
             }
             stream.outgoing.send(all.into()).await;
             stream.outgoing.close().await;
+            drop(server);
         };
         let talk = async {
             let mut stream = client.open(Headers::default().with("streamtype", "data")).await.unwrap();
