@@ -6,6 +6,8 @@
 
 pub mod client;
 pub mod clock;
+pub mod informers;
 pub mod random;
 pub mod ready;
 pub mod tasks;
+pub mod work;
