@@ -3,10 +3,24 @@
 //! Rooms: `http` reads requests and writes answers, `authn` and `authz` say who may, `verbs` and
 //! `subresources` do the work, `kinds` and `schema` say what an object of each kind is, `store` keeps it.
 
+mod admission;
+mod allocation;
+pub mod authn;
+pub mod authz;
+mod config;
+mod discovery;
 pub mod field;
+pub mod http;
 pub mod kinds;
+mod metrics;
 pub mod object;
 pub mod schema;
+mod server;
+mod service;
 pub mod status;
-
 pub mod store;
+mod subresources;
+mod verbs;
+
+pub use config::Config;
+pub use service::{Apiserver, AsUser, OpenError};

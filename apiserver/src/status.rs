@@ -264,6 +264,12 @@ impl ApiError {
         }))
     }
 
+    /// The same failure with words before its message.
+    pub fn with_message_prefix(mut self, prefix: &str) -> Self {
+        self.0.message.insert_str(0, prefix);
+        self
+    }
+
     /// The same failure with these details.
     pub fn with_details(mut self, details: Details) -> Self {
         self.0.details = Some(details);

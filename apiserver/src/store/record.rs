@@ -83,19 +83,20 @@ impl Draft {
     /// Encodes an object. A `metadata.resourceVersion` it carries is left out; an object without metadata gets one.
     pub fn encode(object: &Value) -> Self {
         let mut out = Vec::with_capacity(ENCODE_HINT);
-        let mut cut = 0;
         out.push(b'{');
         let fields = object.as_object();
-        let metadata = fields.and_then(|f| f.get("metadata"));
-        for (name, value) in fields.into_iter().flatten().filter(|(name, _)| *name != "metadata") {
-            // apiVersion and kind sort before metadata; the rest follows it, as upstream writes objects.
-            if cut == 0 && name.as_str() > "metadata" {
-                cut = encode_metadata(&mut out, metadata);
+        let field = |name: &str| fields.and_then(|fields| fields.get(name));
+        // These come first, so that a list can cut them off its items.
+        for name in TYPE_FIELDS {
+            if let Some(value) = field(name) {
+                encode_field(&mut out, name, value);
             }
-            encode_field(&mut out, name, value);
         }
-        if cut == 0 {
-            cut = encode_metadata(&mut out, metadata);
+        let cut = encode_metadata(&mut out, field("metadata"));
+        for (name, value) in fields.into_iter().flatten() {
+            if name != "metadata" && !TYPE_FIELDS.contains(&name.as_str()) {
+                encode_field(&mut out, name, value);
+            }
         }
         out.push(b'}');
         let tail = out.split_off(cut);
@@ -183,6 +184,8 @@ impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Labels {
     }
 }
 
+/// What every encoded object begins with.
+const TYPE_FIELDS: [&str; 2] = ["apiVersion", "kind"];
 /// Bytes reserved when an object is encoded: most objects fit without growing.
 const ENCODE_HINT: usize = 2048;
 

@@ -1,0 +1,46 @@
+//! What hangs below an object: its status, its scale, its logs.
+//!
+//! Promise: one file a subresource; each goes through `verbs::transaction` when it writes.
+
+mod binding;
+mod finalize;
+mod scale;
+mod status;
+
+use std::sync::Arc;
+
+use crate::http::call::Call;
+use crate::http::respond::Answer;
+use crate::kinds::{Kind, Subresource};
+use crate::server::Server;
+use crate::status::{ApiError, ApiResult};
+
+/// Whether a request below this name is a connection rather than a request for an object.
+pub(crate) fn connects(subresource: &str) -> bool {
+    matches!(subresource, "exec" | "attach" | "portforward" | "proxy")
+}
+
+/// Serves a subresource that the kind has.
+pub(crate) async fn serve(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> ApiResult<Answer> {
+    let Some(sub) = kind.subresource(&call.path.subresource) else {
+        return Err(ApiError::no_such_resource());
+    };
+    if call.name().is_empty() {
+        return Err(ApiError::no_such_resource());
+    }
+    if !sub.verbs().contains(&call.verb().as_str()) {
+        return Err(ApiError::method_not_allowed());
+    }
+    match sub {
+        Subresource::Status => status::serve(server, call, kind).await,
+        Subresource::Scale { .. } => scale::serve(server, call, kind, sub).await,
+        Subresource::Binding => binding::serve(server, call, kind).await,
+        Subresource::Finalize => finalize::serve(server, call, kind).await,
+        _ => Err(ApiError::no_such_resource()),
+    }
+}
+
+/// Serves a resource that is only posted.
+pub(crate) async fn post_only(_server: &Arc<Server>, _call: &Call, _kind: &Arc<Kind>) -> ApiResult<Answer> {
+    Err(ApiError::method_not_allowed())
+}
