@@ -27,7 +27,7 @@ use crate::http::{BodyError, handle};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::server::Server;
-use crate::store::{EngineChoice, Expect, HistoryLimits, Store, StoreConfig, Write};
+use crate::store::{EngineChoice, Expect, Store, StoreConfig, Write};
 use crate::verbs::encode;
 use crate::{kinds, object, store};
 
@@ -56,7 +56,7 @@ impl Apiserver {
             Some(directory) => EngineChoice::Disk(directory.clone()),
             None => EngineChoice::Memory,
         };
-        let setup = StoreConfig { engine, history: HistoryLimits::default() };
+        let setup = StoreConfig::new(engine);
         let store = Store::open(setup, encode::extract).map_err(OpenError::Store)?;
         let kinds = Kinds::builtin();
         let server = Arc::new(Server {
