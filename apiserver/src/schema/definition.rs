@@ -159,7 +159,12 @@ impl Patch {
 
 impl Definition {
     pub fn field(&self, json: &str) -> Option<&Field> {
-        self.fields.binary_search_by(|field| field.json.as_ref().cmp(json)).ok().map(|at| &self.fields[at])
+        self.position(json).map(|at| &self.fields[at])
+    }
+
+    /// Where in `fields` that name stands.
+    pub fn position(&self, json: &str) -> Option<usize> {
+        self.fields.binary_search_by(|field| field.json.as_ref().cmp(json)).ok()
     }
 
     /// The last word of the name: `PodSpec`.

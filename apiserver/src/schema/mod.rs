@@ -5,10 +5,17 @@
 //! ([`default`]), protobuf ([`protobuf`]), patches (`crate::patch`) and OpenAPI (`crate::openapi`).
 //! The definitions come from `generated/`, which `cargo run -p tests --bin generate` writes.
 
+pub mod decode;
 mod definition;
 mod load;
+mod read;
+mod scalar;
+mod syntax;
+mod zero;
 
+pub use decode::{DecodeError, Decoded, check};
 pub use definition::{
     Definition, Embedded, Field, GroupVersionKind, List, Patch, Presence, Ref, Structure, Text, Type,
 };
 pub use load::Registry;
+pub use zero::settle;
