@@ -1,1 +1,17 @@
-//! Placeholder header: written with the crate.
+//! The scheduler: finds a node for every pod that names it in `spec.schedulerName`, and binds it there.
+//!
+//! `state` owns queue and cache and decides (no client, no clock); `run` feeds it from the informers and carries out
+//! what it decides through `bind`. `cycle` is one pod from top to bottom; `framework` says what a plugin is and
+//! `plugins` holds them. Reads: pods, nodes, disruption budgets. Writes: bindings, PodScheduled conditions,
+//! `nominatedNodeName`, evictions for a more important pod, events. Nothing else.
+
+pub mod cache;
+pub mod cycle;
+pub mod failure;
+pub mod framework;
+pub mod metrics;
+pub mod plugins;
+pub mod pod;
+pub mod preempt;
+pub mod queue;
+pub mod state;

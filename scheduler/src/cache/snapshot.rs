@@ -1,0 +1,130 @@
+//! What a scheduling cycle reads: all nodes with their pods, and the nominations.
+//!
+//! One task owns the cache and runs the cycles, so the live state is the snapshot and no cycle copies it. Nodes are
+//! shared pointers that are changed in place while nobody else holds them; a clone (for a simulation) therefore costs
+//! a pointer a node, and pays for a node only when it changes it.
+
+use super::NodeInfo;
+use crate::pod::{NodeName, PodInfo, Uid};
+use objects::views::Node;
+use rustc_hash::FxHashMap;
+use std::sync::Arc;
+
+/// The state of the cluster as scheduling sees it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    nodes: Vec<Arc<NodeInfo>>,
+    by_name: FxHashMap<NodeName, usize>,
+    /// Pods that were promised room on a node which is still being made.
+    nominated: FxHashMap<NodeName, Vec<Arc<PodInfo>>>,
+    /// The same by pod.
+    promises: FxHashMap<Uid, NodeName>,
+    /// On how many nodes an image is.
+    image_nodes: FxHashMap<Arc<str>, usize>,
+}
+
+impl Snapshot {
+    /// All nodes. The order is that of their arrival until one is removed; it decides nothing.
+    pub fn nodes(&self) -> &[Arc<NodeInfo>] {
+        &self.nodes
+    }
+
+    /// The number of nodes.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// True when there is no node.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The node of that name.
+    pub fn node(&self, name: &NodeName) -> Option<&NodeInfo> {
+        self.by_name.get(name).map(|at| &*self.nodes[*at])
+    }
+
+    /// The place of a node in [`Self::nodes`].
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// On how many nodes an image of that name is.
+    pub fn nodes_with_image(&self, name: &str) -> usize {
+        self.image_nodes.get(name).copied().unwrap_or(0)
+    }
+
+    /// Pods that were promised room on a node.
+    pub fn nominated(&self, node: &NodeName) -> &[Arc<PodInfo>] {
+        self.nominated.get(node).map_or(&[], Vec::as_slice)
+    }
+
+    /// The node on which room was promised to a pod.
+    pub fn promised_to(&self, uid: &Uid) -> Option<&NodeName> {
+        self.promises.get(uid)
+    }
+
+    /// Promises room on `node` to `pod`, and takes back an earlier promise to it.
+    pub fn nominate(&mut self, pod: &Arc<PodInfo>, node: NodeName) {
+        self.drop_nomination(&pod.uid);
+        self.promises.insert(pod.uid.clone(), node.clone());
+        self.nominated.entry(node).or_default().push(pod.clone());
+    }
+
+    /// Takes back the promise to a pod.
+    pub fn drop_nomination(&mut self, uid: &Uid) {
+        let Some(node) = self.promises.remove(uid) else { return };
+        if let Some(pods) = self.nominated.get_mut(&node) {
+            pods.retain(|pod| pod.uid != *uid);
+            if pods.is_empty() {
+                self.nominated.remove(&node);
+            }
+        }
+    }
+
+    /// A node to change; copied first if a clone of the snapshot holds it too.
+    pub(super) fn node_mut(&mut self, name: &NodeName) -> Option<&mut NodeInfo> {
+        self.by_name.get(name).map(|at| Arc::make_mut(&mut self.nodes[*at]))
+    }
+
+    pub(super) fn insert(&mut self, info: NodeInfo) {
+        self.count_images(&info, true);
+        self.by_name.insert(info.name.clone(), self.nodes.len());
+        self.nodes.push(Arc::new(info));
+    }
+
+    pub(super) fn replace_node(&mut self, name: &NodeName, node: Arc<Node>) {
+        let Some(&at) = self.by_name.get(name) else { return };
+        let before = self.nodes[at].clone();
+        let same_images = before.has_same_images(&node);
+        if !same_images {
+            self.count_images(&before, false);
+        }
+        drop(before);
+        Arc::make_mut(&mut self.nodes[at]).set_node(node);
+        if !same_images {
+            let after = self.nodes[at].clone();
+            self.count_images(&after, true);
+        }
+    }
+
+    pub(super) fn remove(&mut self, name: &NodeName) -> Option<Arc<NodeInfo>> {
+        let at = self.by_name.remove(name)?;
+        let info = self.nodes.swap_remove(at);
+        if let Some(moved) = self.nodes.get(at) {
+            self.by_name.insert(moved.name.clone(), at);
+        }
+        self.count_images(&info, false);
+        Some(info)
+    }
+
+    fn count_images(&mut self, info: &NodeInfo, add: bool) {
+        for name in info.images.keys() {
+            let count = self.image_nodes.entry(name.clone()).or_default();
+            *count = if add { *count + 1 } else { count.saturating_sub(1) };
+            if *count == 0 {
+                self.image_nodes.remove(name);
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! One pod, top to bottom: prepare the checks, ask them about every node, score the nodes that are left, pick one.
+//!
+//! Pure: reads a profile and a snapshot, draws only the choice between equally good nodes from the generator it is
+//! given, writes nothing. Every node is scored (upstream samples above 100 nodes). Upstream: `schedule_one.go`.
+
+use crate::cache::{NodeInfo, Snapshot};
+use crate::failure::{Failure, Rejection};
+use crate::framework::{ForPod, NodeCheck, Profile, Verdict};
+use crate::pod::{NodeName, PodInfo};
+use component::random::Random;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// A node for a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The node chosen.
+    pub node: NodeName,
+    /// How many nodes it was chosen from.
+    pub feasible: usize,
+}
+
+/// Finds the node for `pod`, or says of every node why not.
+pub fn place(
+    pod: &PodInfo,
+    profile: &Profile,
+    cluster: &Snapshot,
+    random: &Random,
+) -> Result<Placement, Failure> {
+    if cluster.is_empty() {
+        return Err(Failure::no_nodes());
+    }
+    let checks = Checks::prepare(pod, profile, cluster)?;
+    if let Some(node) = promised(pod, &checks, cluster) {
+        return Ok(Placement { node, feasible: 1 });
+    }
+    let feasible = fitting(pod, &checks, cluster)?;
+    let node = match feasible.as_slice() {
+        [only] => only,
+        several => several[best(&score(pod, profile, cluster, several), random)],
+    };
+    Ok(Placement { node: node.name.clone(), feasible: feasible.len() })
+}
+
+/// The node that preemption made room on, if the pod fits it now: taken without looking further.
+fn promised(pod: &PodInfo, checks: &Checks<'_>, cluster: &Snapshot) -> Option<NodeName> {
+    let node = cluster.node(cluster.promised_to(&pod.uid)?)?;
+    (!checks.leaves_out(node) && checks.ask_with_nominated(pod, node, cluster).is_none())
+        .then(|| node.name.clone())
+}
+
+fn fitting<'a>(
+    pod: &PodInfo,
+    checks: &Checks<'_>,
+    cluster: &'a Snapshot,
+) -> Result<Vec<&'a NodeInfo>, Failure> {
+    let mut feasible = Vec::new();
+    let mut rejections = Vec::new();
+    let mut ask = |at: usize| {
+        let node = &*cluster.nodes()[at];
+        match checks.ask_with_nominated(pod, node, cluster) {
+            None => feasible.push(node),
+            Some((plugin, verdict)) => rejections.push(Rejection { node: at, plugin, verdict }),
+        }
+    };
+    match &checks.only {
+        None => (0..cluster.len()).for_each(&mut ask),
+        Some(names) => names.iter().filter_map(|name| cluster.position(name)).for_each(&mut ask),
+    }
+    if feasible.is_empty() {
+        return Err(Failure::no_fit(cluster.len(), rejections, checks.only_by.clone()));
+    }
+    Ok(feasible)
+}
+
+/// The checks of a profile, prepared for one pod.
+#[derive(Debug)]
+pub struct Checks<'a> {
+    checks: Vec<(&'static str, Box<dyn NodeCheck + 'a>)>,
+    /// The only nodes worth asking, sorted by name.
+    only: Option<Vec<&'a str>>,
+    /// The plugins that said so.
+    only_by: Vec<&'static str>,
+}
+
+impl<'a> Checks<'a> {
+    /// Asks each filter once about the pod.
+    pub fn prepare(pod: &'a PodInfo, profile: &'a Profile, cluster: &'a Snapshot) -> Result<Self, Failure> {
+        let mut all = Self { checks: Vec::new(), only: None, only_by: Vec::new() };
+        for filter in profile.filters() {
+            match filter.for_pod(pod, cluster) {
+                ForPod::Nothing => {}
+                ForPod::Refuse(verdict) => {
+                    return Err(Failure::refused(cluster.len(), filter.name(), verdict));
+                }
+                ForPod::Check { check, only } => {
+                    if let Some(only) = only {
+                        all.restrict(filter.name(), only, cluster.len())?;
+                    }
+                    all.checks.push((filter.name(), check));
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn restrict(
+        &mut self,
+        plugin: &'static str,
+        mut names: Vec<&'a str>,
+        nodes: usize,
+    ) -> Result<(), Failure> {
+        names.sort_unstable();
+        names.dedup();
+        if let Some(before) = &self.only {
+            names.retain(|name| before.binary_search(name).is_ok());
+        }
+        self.only_by.push(plugin);
+        if names.is_empty() {
+            return Err(Failure::no_common_node(nodes, &self.only_by));
+        }
+        self.only = Some(names);
+        Ok(())
+    }
+
+    /// The first check that refuses the node, stopping there as upstream does.
+    pub fn ask(&self, node: &NodeInfo) -> Option<(&'static str, Verdict)> {
+        first_refusal(self.checks.iter().map(|(name, check)| (*name, &**check)), node)
+    }
+
+    /// The same, counting pods of at least this priority that were promised room there. They may never come, so the
+    /// pod has to fit with and without them.
+    fn ask_with_nominated(
+        &self,
+        pod: &PodInfo,
+        node: &NodeInfo,
+        cluster: &Snapshot,
+    ) -> Option<(&'static str, Verdict)> {
+        let nominated = cluster.nominated(&node.name);
+        let mut ahead =
+            nominated.iter().filter(|other| other.priority >= pod.priority && other.uid != pod.uid);
+        let first = ahead.next();
+        if first.is_some() {
+            let mut trial = self.trial(node);
+            first.into_iter().chain(ahead).for_each(|other| trial.add_pod(other));
+            let refusal = trial.ask();
+            if refusal.is_some() {
+                return refusal;
+            }
+        }
+        self.ask(node)
+    }
+
+    /// A dry run on a copy of `node`.
+    pub fn trial<'s>(&'s self, node: &NodeInfo) -> Trial<'s> {
+        let checks = self.checks.iter().map(|(name, check)| {
+            let check = check.fork().map_or(TrialCheck::Shared(&**check), TrialCheck::Own);
+            (*name, check)
+        });
+        Trial { checks: checks.collect(), node: node.clone() }
+    }
+
+    /// True when the restriction to named nodes leaves this one out.
+    pub fn leaves_out(&self, node: &NodeInfo) -> bool {
+        self.only.as_ref().is_some_and(|only| only.binary_search(&&*node.name).is_err())
+    }
+}
+
+/// What the checks would say if other pods were on a node.
+#[derive(Debug)]
+pub struct Trial<'s> {
+    checks: Vec<(&'static str, TrialCheck<'s>)>,
+    /// The node as it would be.
+    pub node: NodeInfo,
+}
+
+#[derive(Debug)]
+enum TrialCheck<'s> {
+    Shared(&'s (dyn NodeCheck + 's)),
+    Own(Box<dyn NodeCheck + 's>),
+}
+
+impl<'s> Deref for TrialCheck<'s> {
+    type Target = dyn NodeCheck + 's;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Shared(check) => *check,
+            Self::Own(check) => &**check,
+        }
+    }
+}
+
+impl Trial<'_> {
+    /// The first check that refuses the node as it would be.
+    pub fn ask(&self) -> Option<(&'static str, Verdict)> {
+        first_refusal(self.checks.iter().map(|(name, check)| (*name, &**check)), &self.node)
+    }
+
+    /// Puts a pod on the node.
+    pub fn add_pod(&mut self, pod: &Arc<PodInfo>) {
+        self.node.add_pod(pod.clone());
+        for (_, check) in &mut self.checks {
+            if let TrialCheck::Own(check) = check {
+                check.pod_added(pod, &self.node);
+            }
+        }
+    }
+
+    /// Takes a pod off the node.
+    pub fn remove_pod(&mut self, pod: &Arc<PodInfo>) {
+        self.node.remove_pod(&pod.uid);
+        for (_, check) in &mut self.checks {
+            if let TrialCheck::Own(check) = check {
+                check.pod_removed(pod, &self.node);
+            }
+        }
+    }
+}
+
+fn first_refusal<'c>(
+    mut checks: impl Iterator<Item = (&'static str, &'c (dyn NodeCheck + 'c))>,
+    node: &NodeInfo,
+) -> Option<(&'static str, Verdict)> {
+    checks.find_map(|(name, check)| {
+        let verdict = check.check(node);
+        (!verdict.fits()).then_some((name, verdict))
+    })
+}
+
+/// The weighted sum of all normalised scores for each node, in the order of `nodes`.
+pub fn score(pod: &PodInfo, profile: &Profile, cluster: &Snapshot, nodes: &[&NodeInfo]) -> Vec<i64> {
+    let mut totals = vec![0; nodes.len()];
+    for (plugin, weight) in profile.scores() {
+        let Some(scorer) = plugin.for_pod(pod, cluster, nodes) else { continue };
+        let mut scores: Vec<i64> = nodes.iter().map(|node| scorer.score(node)).collect();
+        scorer.normalise(&mut scores, nodes);
+        for (total, score) in totals.iter_mut().zip(&scores) {
+            *total += score * weight;
+        }
+    }
+    totals
+}
+
+/// The place of the greatest score; of equals, each is as likely as the others.
+fn best(scores: &[i64], random: &Random) -> usize {
+    let top = scores.iter().copied().max().unwrap_or_default();
+    let tied: Vec<usize> = (0..scores.len()).filter(|at| scores[*at] == top).collect();
+    match tied.as_slice() {
+        [] => 0,
+        [only] => *only,
+        several => several[usize::try_from(random.below(several.len() as u64)).unwrap_or(0)],
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! The framework: what a scheduling plugin is, and how plugins make up a profile.
+//!
+//! A plugin is one file in `plugins/`: a name, the changes after which a pod it refused should be tried again, and
+//! the roles it plays ([`Gate`], [`Filter`], [`Score`], [`Preempt`], [`Order`], [`Bind`]). A filter or score is asked
+//! once a pod and answers with a check that is then run on each node; `Nothing` when the pod does not concern it.
+//! That one shape stands for upstream's PreFilter, PreScore, Skip and CycleState. Nothing here names a plugin.
+
+mod profile;
+mod verdict;
+mod wakeup;
+
+pub use profile::{Enabled, Points, Profile, Profiles};
+pub use verdict::{Reason, Verdict, Why};
+pub use wakeup::{Change, Subject, Wakeup, WakeupSet};
+
+use crate::cache::{NodeInfo, Snapshot};
+use crate::pod::{NodeName, PodInfo};
+use crate::preempt::{Attempt, Room};
+use jiff::Timestamp;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// The best score a plugin may give a node after normalising; the worst is 0.
+pub const MAX_NODE_SCORE: i64 = 100;
+
+/// One scheduling plugin. The role methods answer `Some(self)` for each role it plays.
+pub trait Plugin: Debug + Send + Sync {
+    /// Upstream's name, as it stands in configuration, metrics and `FailedScheduling`.
+    fn name(&self) -> &'static str;
+
+    /// After which changes a pod that this plugin refused should be looked at again.
+    fn wakeups(&self) -> &'static [Wakeup] {
+        &[]
+    }
+
+    /// Whether `change`, one of [`Self::wakeups`], may help this pod. When in doubt: true.
+    fn helps(&self, _pod: &PodInfo, _change: &Change<'_>) -> bool {
+        true
+    }
+
+    /// The role at upstream's PreEnqueue.
+    fn gate(&self) -> Option<&dyn Gate> {
+        None
+    }
+    /// The role at QueueSort.
+    fn order(&self) -> Option<&dyn Order> {
+        None
+    }
+    /// The role at PreFilter and Filter.
+    fn filter(&self) -> Option<&dyn Filter> {
+        None
+    }
+    /// The role at PreScore, Score and NormalizeScore.
+    fn score(&self) -> Option<&dyn Score> {
+        None
+    }
+    /// The role at PostFilter.
+    fn preempt(&self) -> Option<&dyn Preempt> {
+        None
+    }
+    /// The role at Bind.
+    fn bind(&self) -> Option<&dyn Bind> {
+        None
+    }
+}
+
+/// Keeps a pod out of the queue until it may be tried at all.
+pub trait Gate: Plugin {
+    /// `Never` with the reason while the pod has to wait.
+    fn admit(&self, pod: &PodInfo) -> Verdict;
+}
+
+/// Where a pod stands in the active queue: smaller goes first.
+pub type Rank = (i64, Timestamp);
+
+/// Orders the active queue.
+pub trait Order: Plugin {
+    /// The rank of a pod that was queued at `since`.
+    fn rank(&self, pod: &PodInfo, since: Timestamp) -> Rank;
+}
+
+/// Says on which nodes a pod can run.
+pub trait Filter: Plugin {
+    /// Prepares the check of one pod: all work that does not depend on the node happens here, once.
+    fn for_pod<'a>(&'a self, pod: &'a PodInfo, cluster: &'a Snapshot) -> ForPod<'a>;
+}
+
+/// What a filter answers for a pod before it sees a node.
+#[derive(Debug)]
+pub enum ForPod<'a> {
+    /// The plugin has nothing to say about this pod.
+    Nothing,
+    /// To be asked for each node.
+    Check {
+        /// What is asked.
+        check: Box<dyn NodeCheck + 'a>,
+        /// The only nodes worth asking, by name, if the pod names them.
+        only: Option<Vec<&'a str>>,
+    },
+    /// The pod fits nowhere, whatever the nodes are like.
+    Refuse(Verdict),
+}
+
+impl<'a> ForPod<'a> {
+    /// A check for every node.
+    pub fn check(check: impl NodeCheck + 'a) -> Self {
+        Self::Check { check: Box::new(check), only: None }
+    }
+}
+
+/// The part of a filter that is run for each node.
+pub trait NodeCheck: Debug + Send + Sync {
+    /// May the pod run on this node.
+    fn check(&self, node: &NodeInfo) -> Verdict;
+
+    /// A copy for a dry run, for checks that keep something about other pods. `None`: shared as it is.
+    fn fork(&self) -> Option<Box<dyn NodeCheck + '_>> {
+        None
+    }
+
+    /// In a dry run `pod` was put on `node`, whose state already contains it.
+    fn pod_added(&mut self, _pod: &PodInfo, _node: &NodeInfo) {}
+
+    /// In a dry run `pod` was taken off `node`, whose state no longer contains it.
+    fn pod_removed(&mut self, _pod: &PodInfo, _node: &NodeInfo) {}
+}
+
+/// Ranks the nodes on which a pod can run.
+pub trait Score: Plugin {
+    /// Prepares scoring one pod over the nodes it fits. `None`: the plugin gives no points to any of them.
+    fn for_pod<'a>(
+        &'a self,
+        pod: &'a PodInfo,
+        cluster: &'a Snapshot,
+        feasible: &[&'a NodeInfo],
+    ) -> Option<Box<dyn NodeScore + 'a>>;
+}
+
+/// The part of a score that is run for each node.
+pub trait NodeScore: Debug + Send + Sync {
+    /// The raw score of this node.
+    fn score(&self, node: &NodeInfo) -> i64;
+
+    /// Brings the raw scores of all feasible nodes (same order) into 0..=[`MAX_NODE_SCORE`].
+    fn normalise(&self, _scores: &mut [i64], _nodes: &[&NodeInfo]) {}
+}
+
+/// Makes room for a pod that fits nowhere.
+pub trait Preempt: Plugin {
+    /// Which pods would have to go, or why that does not help.
+    fn make_room(&self, attempt: &Attempt<'_>) -> Room;
+}
+
+/// Carries a decision to the API server.
+pub trait Bind: Plugin {
+    /// The body to POST to `pods/NAME/binding`.
+    fn binding(&self, pod: &Arc<PodInfo>, node: &NodeName) -> serde_json::Value;
+}
+
+/// Upstream's DefaultNormalizeScore: scales to 0..=100 by the greatest score; `reverse` turns it round, so that the
+/// lowest raw score gets 100. When all are 0 a reversed score gives 100 to all.
+pub fn normalise_by_max(scores: &mut [i64], reverse: bool) {
+    let max = scores.iter().copied().max().unwrap_or(0);
+    for score in scores {
+        let scaled = if max == 0 { 0 } else { *score * MAX_NODE_SCORE / max };
+        *score = if reverse { MAX_NODE_SCORE - scaled } else { scaled };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normalising_by_max_matches_upstream() {
+        for (name, reverse, raw, want) in [
+            ("scales", false, vec![1, 2, 4], vec![25, 50, 100]),
+            ("rounds down", false, vec![1, 3], vec![33, 100]),
+            ("reversed", true, vec![0, 1, 4], vec![100, 75, 0]),
+            ("all zero", false, vec![0, 0], vec![0, 0]),
+            ("all zero reversed", true, vec![0, 0], vec![100, 100]),
+        ] {
+            let mut scores = raw;
+            normalise_by_max(&mut scores, reverse);
+            assert_eq!(scores, want, "{name}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A profile: the plugins that decide for the pods that name one `schedulerName`, in order, with weights.
+
+use super::{Bind, Change, Filter, Gate, Order, Plugin, Preempt, Rank, Score, Verdict, Wakeup, WakeupSet};
+use crate::pod::PodInfo;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// A plugin as a profile has it.
+#[derive(Debug)]
+pub struct Enabled {
+    /// The plugin.
+    pub plugin: Box<dyn Plugin>,
+    /// What its normalised score counts; 0 keeps it from scoring.
+    pub weight: i64,
+    /// In which of its roles it is used.
+    pub points: Points,
+}
+
+/// The roles in which a plugin is enabled (configuration can disable one of them).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Points {
+    /// PreEnqueue.
+    pub gate: bool,
+    /// PreFilter and Filter.
+    pub filter: bool,
+    /// PreScore and Score.
+    pub score: bool,
+    /// PostFilter.
+    pub preempt: bool,
+}
+
+impl Points {
+    /// Every role the plugin plays: upstream's MultiPoint.
+    pub const ALL: Self = Self { gate: true, filter: true, score: true, preempt: true };
+}
+
+/// The plugins of one scheduler name.
+#[derive(Debug)]
+pub struct Profile {
+    /// `spec.schedulerName` of the pods it decides for; also the reporting controller of its events.
+    pub scheduler_name: String,
+    enabled: Vec<Enabled>,
+}
+
+impl Profile {
+    /// A profile of these plugins, asked in this order.
+    pub fn new(scheduler_name: impl Into<String>, enabled: Vec<Enabled>) -> Self {
+        Self { scheduler_name: scheduler_name.into(), enabled }
+    }
+
+    /// All its plugins.
+    pub fn plugins(&self) -> impl Iterator<Item = &dyn Plugin> {
+        self.enabled.iter().map(|enabled| &*enabled.plugin)
+    }
+
+    /// The filters in order.
+    pub fn filters(&self) -> impl Iterator<Item = &dyn Filter> {
+        self.enabled
+            .iter()
+            .filter(|enabled| enabled.points.filter)
+            .filter_map(|enabled| enabled.plugin.filter())
+    }
+
+    /// The scores in order, with their weights.
+    pub fn scores(&self) -> impl Iterator<Item = (&dyn Score, i64)> {
+        self.enabled
+            .iter()
+            .filter(|enabled| enabled.points.score && enabled.weight != 0)
+            .filter_map(|enabled| Some((enabled.plugin.score()?, enabled.weight)))
+    }
+
+    /// What is tried when no node fits, in order.
+    pub fn preempts(&self) -> impl Iterator<Item = &dyn Preempt> {
+        self.enabled
+            .iter()
+            .filter(|enabled| enabled.points.preempt)
+            .filter_map(|enabled| enabled.plugin.preempt())
+    }
+
+    /// The first plugin that binds.
+    pub fn binder(&self) -> Option<&dyn Bind> {
+        self.enabled.iter().find_map(|enabled| enabled.plugin.bind())
+    }
+
+    /// The first gate that holds the pod back, with its reason.
+    pub fn gate(&self, pod: &PodInfo) -> Option<(&'static str, Verdict)> {
+        self.enabled
+            .iter()
+            .filter(|enabled| enabled.points.gate)
+            .filter_map(|enabled| enabled.plugin.gate())
+            .map(|gate: &dyn Gate| (gate.name(), gate.admit(pod)))
+            .find(|(_, verdict)| !verdict.fits())
+    }
+
+    /// The rank of a pod in the active queue; without an ordering plugin the earlier goes first.
+    pub fn rank(&self, pod: &PodInfo, since: Timestamp) -> Rank {
+        self.enabled
+            .iter()
+            .find_map(|enabled| enabled.plugin.order())
+            .map_or((0, since), |order: &dyn Order| order.rank(pod, since))
+    }
+
+    fn plugin(&self, name: &str) -> Option<&dyn Plugin> {
+        self.plugins().find(|plugin| plugin.name() == name)
+    }
+}
+
+/// All profiles of the process, by scheduler name.
+#[derive(Debug, Default)]
+pub struct Profiles {
+    by_name: BTreeMap<String, Profile>,
+}
+
+impl Profiles {
+    /// The profiles; of two with one name the later stays (configuration refuses that before).
+    pub fn new(profiles: Vec<Profile>) -> Self {
+        Self {
+            by_name: profiles.into_iter().map(|profile| (profile.scheduler_name.clone(), profile)).collect(),
+        }
+    }
+
+    /// The profile for pods that name `scheduler_name`; `None`: they are another scheduler's.
+    pub fn get(&self, scheduler_name: &str) -> Option<&Profile> {
+        self.by_name.get(scheduler_name)
+    }
+
+    /// The profile of a pod.
+    pub fn of(&self, pod: &PodInfo) -> Option<&Profile> {
+        self.get(pod.scheduler_name())
+    }
+
+    /// All of them by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Profile> {
+        self.by_name.values()
+    }
+
+    /// The changes for which a pod refused by `rejectors` waits. Refused by none means that there was no node.
+    pub fn wakeups(&self, pod: &PodInfo, rejectors: &[&'static str]) -> WakeupSet {
+        if rejectors.is_empty() {
+            return WakeupSet::of(&[Wakeup::NodeAdded]);
+        }
+        let Some(profile) = self.of(pod) else { return WakeupSet::default() };
+        rejectors
+            .iter()
+            .filter_map(|name| profile.plugin(name))
+            .fold(WakeupSet::default(), |set, plugin| set.union(WakeupSet::of(plugin.wakeups())))
+    }
+
+    /// Whether `change` may help a pod that `rejectors` refused: one of them waits for it and does not deny it.
+    pub fn helps(&self, pod: &PodInfo, rejectors: &[&'static str], change: &Change<'_>) -> bool {
+        let Some(profile) = self.of(pod) else { return false };
+        if rejectors.is_empty() {
+            return change.kinds.contains(Wakeup::NodeAdded);
+        }
+        rejectors
+            .iter()
+            .filter_map(|name| profile.plugin(name))
+            .any(|plugin| WakeupSet::of(plugin.wakeups()).meets(change.kinds) && plugin.helps(pod, change))
+    }
+}

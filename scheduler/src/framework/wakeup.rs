@@ -1,0 +1,169 @@
+//! What changed in the cluster, in the words in which waiting pods ask for it.
+//!
+//! A plugin that refused a pod names the [`Wakeup`]s after which asking again makes sense; the queue keeps an
+//! index from each of them to the pods that wait for it, so that a change costs what it concerns and not what waits.
+
+use crate::cache::NodeInfo;
+use crate::pod::PodInfo;
+use objects::views::Node;
+
+/// A kind of change. The names in metrics are upstream's resource and action (`NodeAdd`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Wakeup {
+    /// A node appeared.
+    NodeAdded,
+    /// A node went away.
+    NodeDeleted,
+    /// Allocatable resources of a node changed.
+    NodeAllocatable,
+    /// Labels of a node changed.
+    NodeLabels,
+    /// Taints of a node, or whether it is cordoned, changed.
+    NodeTaints,
+    /// A running pod was added to a node, by us or by anyone.
+    PodAssigned,
+    /// A pod left its node, or a placement of ours was taken back.
+    PodRemoved,
+    /// Labels of a running pod changed.
+    PodLabels,
+    /// A running pod was resized to less.
+    PodScaledDown,
+    /// The waiting pod itself was given other labels.
+    OwnLabels,
+    /// The waiting pod itself got another toleration.
+    OwnTolerations,
+    /// The waiting pod itself asks for less than before.
+    OwnScaledDown,
+    /// The last scheduling gate of the waiting pod was taken away.
+    OwnGates,
+    /// Labels of a namespace changed, or a namespace appeared.
+    NamespaceLabels,
+}
+
+impl Wakeup {
+    /// Every kind, in the order of the bits of a [`WakeupSet`].
+    pub const ALL: [Self; 14] = [
+        Self::NodeAdded,
+        Self::NodeDeleted,
+        Self::NodeAllocatable,
+        Self::NodeLabels,
+        Self::NodeTaints,
+        Self::PodAssigned,
+        Self::PodRemoved,
+        Self::PodLabels,
+        Self::PodScaledDown,
+        Self::OwnLabels,
+        Self::OwnTolerations,
+        Self::OwnScaledDown,
+        Self::OwnGates,
+        Self::NamespaceLabels,
+    ];
+
+    /// The `event` label of `scheduler_queue_incoming_pods_total`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NodeAdded => "NodeAdd",
+            Self::NodeDeleted => "NodeDelete",
+            Self::NodeAllocatable => "NodeUpdateNodeAllocatable",
+            Self::NodeLabels => "NodeUpdateNodeLabel",
+            Self::NodeTaints => "NodeUpdateNodeTaint",
+            Self::PodAssigned => "AssignedPodAdd",
+            Self::PodRemoved => "AssignedPodDelete",
+            Self::PodLabels => "AssignedPodUpdatePodLabel",
+            Self::PodScaledDown => "AssignedPodUpdatePodScaleDown",
+            Self::OwnLabels => "PodUpdatePodLabel",
+            Self::OwnTolerations => "PodUpdatePodToleration",
+            Self::OwnScaledDown => "PodUpdatePodScaleDown",
+            Self::OwnGates => "PodUpdatePodSchedulingGatesEliminated",
+            Self::NamespaceLabels => "NamespaceUpdate",
+        }
+    }
+}
+
+/// A small set of [`Wakeup`]s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WakeupSet(u32);
+
+impl WakeupSet {
+    /// The set of `wakeups`.
+    pub fn of(wakeups: &[Wakeup]) -> Self {
+        let mut set = Self::default();
+        for wakeup in wakeups {
+            set.insert(*wakeup);
+        }
+        set
+    }
+
+    /// Adds one.
+    pub fn insert(&mut self, wakeup: Wakeup) {
+        self.0 |= 1 << wakeup as u8;
+    }
+
+    /// True when nothing is in it.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// True when `wakeup` is in it.
+    pub fn contains(self, wakeup: Wakeup) -> bool {
+        self.0 & (1 << wakeup as u8) != 0
+    }
+
+    /// Members of either.
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// True when they share a member.
+    pub fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Its members in order.
+    pub fn iter(self) -> impl Iterator<Item = Wakeup> {
+        Wakeup::ALL.into_iter().filter(move |wakeup| self.contains(*wakeup))
+    }
+}
+
+/// One change with what it concerns, so that a plugin can tell whether it helps a certain pod.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// What kinds of change it is: a node update can be several at once.
+    pub kinds: WakeupSet,
+    /// What changed, as it is now.
+    pub subject: Subject<'a>,
+}
+
+/// The object of a [`Change`].
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// A node that is there now, and what it was before if it was there.
+    Node {
+        /// As it is now.
+        now: &'a NodeInfo,
+        /// As it was before the change.
+        before: Option<&'a Node>,
+    },
+    /// A pod on a node: as it is now, or as it was before it left.
+    Pod(&'a PodInfo),
+    /// The waiting pod itself, as it was before.
+    Own(&'a PodInfo),
+    /// Nothing that a hint could read; all who wait for the kind are woken.
+    Other,
+}
+
+impl<'a> Change<'a> {
+    /// A change of one kind.
+    pub fn new(kind: Wakeup, subject: Subject<'a>) -> Self {
+        Self { kinds: WakeupSet::of(&[kind]), subject }
+    }
+
+    /// The node of the change, if it is one that is there now.
+    pub fn node(&self) -> Option<&'a NodeInfo> {
+        match self.subject {
+            Subject::Node { now, .. } => Some(now),
+            _ => None,
+        }
+    }
+}

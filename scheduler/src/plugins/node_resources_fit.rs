@@ -1,0 +1,308 @@
+//! Refuses nodes without room for what the pod requests, naming every resource that is short, and scores nodes by
+//! how full they would be: emptiest first (the default), fullest first, or along a given curve.
+
+use crate::cache::{Counting, NodeInfo, Resource, Snapshot};
+use crate::framework::{
+    Change, Filter, ForPod, MAX_NODE_SCORE, NodeCheck, NodeScore, Plugin, Reason, Score, Subject, Verdict,
+    Wakeup,
+};
+use crate::pod::PodInfo;
+
+/// Upstream's NodeResourcesFit.
+#[derive(Debug)]
+pub struct NodeResourcesFit {
+    /// How nodes are scored.
+    pub strategy: Strategy,
+    /// Which resources count, and how much.
+    pub resources: Vec<ScoredResource>,
+}
+
+/// The scoring strategy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Strategy {
+    /// The emptiest node is best.
+    LeastAllocated,
+    /// The fullest node is best.
+    MostAllocated,
+    /// By (utilisation in percent, score 0..=10) points, in order of utilisation, straight lines between them.
+    RequestedToCapacityRatio(Vec<(i64, i64)>),
+}
+
+/// A resource in a score.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScoredResource {
+    /// Which.
+    pub resource: Resource,
+    /// How much it counts.
+    pub weight: i64,
+}
+
+impl ScoredResource {
+    /// CPU and memory, equally: upstream's default.
+    pub fn cpu_and_memory() -> Vec<Self> {
+        [Resource::Cpu, Resource::Memory].map(|resource| Self { resource, weight: 1 }).into()
+    }
+}
+
+impl Default for NodeResourcesFit {
+    fn default() -> Self {
+        Self { strategy: Strategy::LeastAllocated, resources: ScoredResource::cpu_and_memory() }
+    }
+}
+
+impl Plugin for NodeResourcesFit {
+    fn name(&self) -> &'static str {
+        "NodeResourcesFit"
+    }
+
+    fn wakeups(&self) -> &'static [Wakeup] {
+        &[
+            Wakeup::PodRemoved,
+            Wakeup::PodScaledDown,
+            Wakeup::OwnScaledDown,
+            Wakeup::NodeAdded,
+            Wakeup::NodeAllocatable,
+        ]
+    }
+
+    fn helps(&self, pod: &PodInfo, change: &Change<'_>) -> bool {
+        match change.subject {
+            Subject::Node { now, .. } => Check { pod }.check(now).fits(),
+            _ => true,
+        }
+    }
+
+    fn filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+}
+
+impl Filter for NodeResourcesFit {
+    fn for_pod<'a>(&'a self, pod: &'a PodInfo, _: &'a Snapshot) -> ForPod<'a> {
+        ForPod::check(Check { pod })
+    }
+}
+
+#[derive(Debug)]
+struct Check<'a> {
+    pod: &'a PodInfo,
+}
+
+impl NodeCheck for Check<'_> {
+    fn check(&self, node: &NodeInfo) -> Verdict {
+        let (wanted, used, room) = (&self.pod.requests, &node.requested, &node.allocatable);
+        let mut short = Shortage::default();
+        if used.pods + 1 > room.pods {
+            short.reasons.push("Too many pods".into());
+        }
+        short.ask("Insufficient cpu", wanted.milli_cpu, used.milli_cpu, room.milli_cpu);
+        short.ask("Insufficient memory", wanted.memory, used.memory, room.memory);
+        short.ask("Insufficient ephemeral-storage", wanted.ephemeral, used.ephemeral, room.ephemeral);
+        for (name, wanted) in &wanted.scalars {
+            let amount = |of: &objects::resources::Resources| of.scalars.get(name).copied().unwrap_or(0);
+            let (used, room) = (amount(used), amount(room));
+            if *wanted > 0 && *wanted > room - used {
+                short.note(format!("Insufficient {name}").into(), *wanted > room);
+            }
+        }
+        short.verdict()
+    }
+}
+
+#[derive(Default)]
+struct Shortage {
+    reasons: Vec<Reason>,
+    /// The pod asks for more than the node has in all: no eviction helps.
+    hopeless: bool,
+}
+
+impl Shortage {
+    fn ask(&mut self, reason: &'static str, wanted: i64, used: i64, room: i64) {
+        if wanted > 0 && wanted > room - used {
+            self.note(reason.into(), wanted > room);
+        }
+    }
+
+    fn note(&mut self, reason: Reason, hopeless: bool) {
+        self.reasons.push(reason);
+        self.hopeless |= hopeless;
+    }
+
+    fn verdict(self) -> Verdict {
+        match (self.reasons.is_empty(), self.hopeless) {
+            (true, _) => Verdict::Fits,
+            (false, true) => Verdict::Never(self.reasons.into()),
+            (false, false) => Verdict::Later(self.reasons.into()),
+        }
+    }
+}
+
+impl Score for NodeResourcesFit {
+    fn for_pod<'a>(
+        &'a self,
+        pod: &'a PodInfo,
+        _: &'a Snapshot,
+        _: &[&'a NodeInfo],
+    ) -> Option<Box<dyn NodeScore + 'a>> {
+        Some(Box::new(Fullness { plugin: self, pod }))
+    }
+}
+
+#[derive(Debug)]
+struct Fullness<'a> {
+    plugin: &'a NodeResourcesFit,
+    pod: &'a PodInfo,
+}
+
+impl NodeScore for Fullness<'_> {
+    fn score(&self, node: &NodeInfo) -> i64 {
+        let (mut sum, mut weights) = (0, 0);
+        for ScoredResource { resource, weight } in &self.plugin.resources {
+            let Some((room, used)) = node.with_pod(resource, self.pod, Counting::NonZero) else { continue };
+            let score = match &self.plugin.strategy {
+                Strategy::LeastAllocated if used > room => 0,
+                Strategy::LeastAllocated => (room - used) * MAX_NODE_SCORE / room,
+                Strategy::MostAllocated => used.min(room) * MAX_NODE_SCORE / room,
+                Strategy::RequestedToCapacityRatio(shape) => {
+                    let utilisation = if used > room { 100 } else { used * 100 / room };
+                    // Upstream leaves resources without a score out of the mean.
+                    match along(shape, utilisation) {
+                        0 => continue,
+                        score => score,
+                    }
+                }
+            };
+            sum += score * weight;
+            weights += weight;
+        }
+        match (&self.plugin.strategy, weights) {
+            (_, 0) => 0,
+            (Strategy::RequestedToCapacityRatio(_), _) => rounded_ratio(sum, weights),
+            _ => sum / weights,
+        }
+    }
+}
+
+/// The score at `utilisation` on a broken line of (utilisation, score 0..=10) points, scaled to 0..=100.
+fn along(shape: &[(i64, i64)], utilisation: i64) -> i64 {
+    const SCALE: i64 = MAX_NODE_SCORE / 10;
+    let after = shape.iter().position(|(at, _)| utilisation <= *at);
+    match (after, shape) {
+        (_, []) => 0,
+        (Some(0), [(_, first), ..]) => first * SCALE,
+        (None, [.., (_, last)]) => last * SCALE,
+        (Some(after), _) => {
+            let ((x0, y0), (x1, y1)) = (shape[after - 1], shape[after]);
+            y0 * SCALE + (y1 - y0) * SCALE * (utilisation - x0) / (x1 - x0)
+        }
+    }
+}
+
+/// `sum / weights`, halves rounded away from zero; both are non-negative.
+fn rounded_ratio(sum: i64, weights: i64) -> i64 {
+    (2 * sum + weights) / (2 * weights)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::fixtures::{ask, node, node_with, pod, requesting, scores};
+    use serde_json::json;
+
+    fn room(cpu: &str, memory: &str, pods: u32) -> serde_json::Value {
+        json!({"status": {"allocatable": {"cpu": cpu, "memory": memory, "ephemeral-storage": "20Gi", "pods": pods.to_string(), "example.com/gpu": "2"}}})
+    }
+
+    #[test]
+    fn filter_table() {
+        let later = |reasons: &[&'static str]| {
+            Verdict::Later(reasons.iter().map(|text| Reason::from(*text)).collect::<Vec<_>>().into())
+        };
+        let never = |reason: &'static str| Verdict::Never(reason.into());
+        for (name, wanted, pods, want) in [
+            ("fits", json!({"cpu": "1", "memory": "1Gi"}), 10, Verdict::Fits),
+            ("exactly", json!({"cpu": "2", "memory": "2Gi"}), 10, Verdict::Fits),
+            ("cpu short", json!({"cpu": "2001m"}), 10, later(&["Insufficient cpu"])),
+            (
+                "both short",
+                json!({"cpu": "3", "memory": "3Gi"}),
+                10,
+                later(&["Insufficient cpu", "Insufficient memory"]),
+            ),
+            ("more than there is", json!({"cpu": "5"}), 10, never("Insufficient cpu")),
+            ("nothing asked", json!({}), 10, Verdict::Fits),
+            ("too many pods", json!({}), 1, later(&["Too many pods"])),
+            (
+                "too many pods and no cpu",
+                json!({"cpu": "3"}),
+                1,
+                later(&["Too many pods", "Insufficient cpu"]),
+            ),
+            ("disk", json!({"ephemeral-storage": "21Gi"}), 10, never("Insufficient ephemeral-storage")),
+            ("extended", json!({"example.com/gpu": "1"}), 10, Verdict::Fits),
+            ("extended short", json!({"example.com/gpu": "2"}), 10, later(&["Insufficient example.com/gpu"])),
+            (
+                "unknown extended",
+                json!({"example.com/fpga": "1"}),
+                10,
+                never("Insufficient example.com/fpga"),
+            ),
+        ] {
+            let old = requesting("old", json!({"cpu": "2", "memory": "2Gi", "example.com/gpu": "1"}));
+            let node = node_with("n", room("4", "4Gi", pods), [old]);
+            assert_eq!(ask(&NodeResourcesFit::default(), &requesting("p", wanted), &node), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn least_and_most_allocated() {
+        let nodes = || {
+            vec![
+                node_with(
+                    "half",
+                    room("4", "10Gi", 10),
+                    [requesting("old", json!({"cpu": "1", "memory": "4Gi"}))],
+                ),
+                node("empty", room("4", "10Gi", 10)),
+            ]
+        };
+        let wanted = requesting("p", json!({"cpu": "1", "memory": "1Gi"}));
+        let with = |strategy| NodeResourcesFit { strategy, ..NodeResourcesFit::default() };
+        // half: cpu 2/4, memory 5/10; empty: cpu 1/4, memory 1/10.
+        assert_eq!(scores(&with(Strategy::LeastAllocated), &wanted, &nodes()), [50, 82]);
+        assert_eq!(scores(&with(Strategy::MostAllocated), &wanted, &nodes()), [50, 17]);
+        // Pods without requests count 100m and 200Mi: 100m of 4, 200Mi of 10Gi.
+        let idle = pod("idle", json!({"containers": [{"name": "c"}]}));
+        assert_eq!(scores(&with(Strategy::LeastAllocated), &idle, &nodes()[1..]), [97]);
+    }
+
+    #[test]
+    fn requested_to_capacity_ratio() {
+        let shape = vec![(0, 10), (100, 0)];
+        assert_eq!([0, 25, 50, 100, 120].map(|at| along(&shape, at)), [100, 75, 50, 0, 0]);
+        let shape = vec![(0, 0), (40, 8), (100, 10)];
+        assert_eq!([0, 20, 40, 70, 100].map(|at| along(&shape, at)), [0, 40, 80, 90, 100]);
+        let plugin = NodeResourcesFit {
+            strategy: Strategy::RequestedToCapacityRatio(shape),
+            ..NodeResourcesFit::default()
+        };
+        // cpu 1/4 = 25 % -> 50, memory 1/10 -> 20; mean 35.
+        let wanted = requesting("p", json!({"cpu": "1", "memory": "1Gi"}));
+        assert_eq!(scores(&plugin, &wanted, &[node("n", room("4", "10Gi", 10))]), [35]);
+        assert_eq!([rounded_ratio(1, 2), rounded_ratio(3, 2), rounded_ratio(1, 3)], [1, 2, 0]);
+    }
+
+    #[test]
+    fn a_node_helps_when_the_pod_fits_it() {
+        let wanted = requesting("p", json!({"cpu": "2"}));
+        for (cpu, helps) in [("1", false), ("2", true)] {
+            let now = node("n", room(cpu, "1Gi", 10));
+            let change = Change::new(Wakeup::NodeAdded, Subject::Node { now: &now, before: None });
+            assert_eq!(NodeResourcesFit::default().helps(&wanted, &change), helps);
+        }
+    }
+}

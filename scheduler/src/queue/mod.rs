@@ -1,0 +1,344 @@
+//! The queue: every pod that waits for a node, in exactly one place, and why it waits there.
+//!
+//! Active (ready, by rank), back-off (ready at a time), parked (refused; waits for a change that may help, at most
+//! [`PARKED_LIMIT`]), gated (not to be tried at all), in flight (taken by a cycle or being bound). Owned by the
+//! scheduler's one task; the time is passed in. Writes nothing. Upstream: `backend/queue`.
+
+mod backoff;
+mod waiting;
+
+pub use backoff::Backoff;
+
+use crate::framework::{Change, Profiles, Rank, Subject, WakeupSet};
+use crate::pod::{PodInfo, Uid};
+use jiff::{SignedDuration, Timestamp};
+use rustc_hash::FxHashMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use waiting::Waiting;
+
+/// After this long without a change that helps, a parked pod is tried again anyway (upstream: 5 min).
+pub const PARKED_LIMIT: SignedDuration = SignedDuration::from_mins(5);
+
+/// The queue. See the file header.
+#[derive(Debug)]
+pub struct Queue {
+    profiles: Arc<Profiles>,
+    backoff: Backoff,
+    tickets: FxHashMap<Uid, Ticket>,
+    entries: FxHashMap<Ticket, Entry>,
+    next_ticket: u64,
+    active: BTreeSet<(Rank, Ticket)>,
+    /// Waiting for a time after a refusal: may be taken early when nothing is active.
+    backing_off: BTreeSet<(Timestamp, Rank, Ticket)>,
+    /// Waiting for a time after an error (say a failed bind): never early.
+    erring: BTreeSet<(Timestamp, Rank, Ticket)>,
+    waiting: Waiting,
+    gated: usize,
+    moves: BTreeMap<Move, u64>,
+}
+
+/// The order of arrival of pods: what breaks ties, and the short name of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ticket(u64);
+
+/// (queue, event) labels of `scheduler_queue_incoming_pods_total`.
+pub type Move = (&'static str, &'static str);
+
+/// How many pods are in each part, as in `scheduler_pending_pods`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Ready to be tried.
+    pub active: usize,
+    /// Waiting for a time.
+    pub backoff: usize,
+    /// Waiting for a change.
+    pub unschedulable: usize,
+    /// Not to be tried yet.
+    pub gated: usize,
+}
+
+/// What the queue remembers of a pod that was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Tries so far, the current one included.
+    pub attempts: u32,
+    /// When it could first be tried: it came, or its gates were gone.
+    pub ready_since: Option<Timestamp>,
+    /// When it was last taken to be tried.
+    pub last_attempt: Timestamp,
+}
+
+#[derive(Debug)]
+struct Entry {
+    pod: Arc<PodInfo>,
+    place: Place,
+    /// When it came or last failed: its rank and back-off count from here.
+    queued: Timestamp,
+    history: History,
+    /// Refusals so far.
+    refused: u32,
+    /// Errors in a row.
+    errors: u32,
+    rejectors: Vec<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Taken by a cycle; also a new entry before it is put anywhere.
+    InFlight,
+    Active(Rank),
+    Backoff {
+        until: Timestamp,
+        rank: Rank,
+        error: bool,
+    },
+    Parked {
+        since: Timestamp,
+        wakes: WakeupSet,
+    },
+    Gated {
+        wakes: WakeupSet,
+    },
+}
+
+impl Queue {
+    /// An empty queue.
+    pub fn new(profiles: Arc<Profiles>, backoff: Backoff) -> Self {
+        Self {
+            profiles,
+            backoff,
+            tickets: FxHashMap::default(),
+            entries: FxHashMap::default(),
+            next_ticket: 0,
+            active: BTreeSet::new(),
+            backing_off: BTreeSet::new(),
+            erring: BTreeSet::new(),
+            waiting: Waiting::default(),
+            gated: 0,
+            moves: BTreeMap::new(),
+        }
+    }
+
+    /// A pod without a node was seen, for the first time or changed.
+    pub fn upsert(&mut self, pod: Arc<PodInfo>, now: Timestamp) {
+        match self.tickets.get(&pod.uid) {
+            None => self.add(pod, now),
+            Some(&ticket) => self.update(ticket, pod, now),
+        }
+    }
+
+    /// The pod is gone, or has a node.
+    pub fn remove(&mut self, uid: &Uid) -> Option<History> {
+        let ticket = self.tickets.remove(uid)?;
+        self.unindex(ticket);
+        self.entries.remove(&ticket).map(|entry| entry.history)
+    }
+
+    /// Takes the next pod to try. It stays known, in flight, until [`Self::remove`], [`Self::refused`] or
+    /// [`Self::failed`] says how it ended.
+    pub fn pop(&mut self, now: Timestamp) -> Option<(Arc<PodInfo>, History)> {
+        self.flush(now);
+        let ticket = match self.active.first() {
+            Some((_, ticket)) => *ticket,
+            // Nothing else to do: no need to let it wait (upstream: PopFromBackoffQ).
+            None => self.backing_off.first()?.2,
+        };
+        self.put(ticket, Place::InFlight, "Pop");
+        let entry = self.entries.get_mut(&ticket)?;
+        entry.history.attempts += 1;
+        entry.history.last_attempt = now;
+        Some((entry.pod.clone(), entry.history))
+    }
+
+    /// No node fitted: the pod waits for a change that its `rejectors` asked for.
+    pub fn refused(&mut self, uid: &Uid, rejectors: Vec<&'static str>, now: Timestamp) {
+        let Some(&ticket) = self.tickets.get(uid) else { return };
+        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        (entry.queued, entry.errors) = (now, 0);
+        entry.refused += 1;
+        entry.rejectors = rejectors;
+        let wakes = self.profiles.wakeups(&entry.pod, &entry.rejectors);
+        self.put(ticket, Place::Parked { since: now, wakes }, "ScheduleAttemptFailure");
+    }
+
+    /// Something broke on the way: the pod is tried again after a back-off, whatever changes meanwhile. Answers its
+    /// history; `None` when it waits no more.
+    pub fn failed(&mut self, uid: &Uid, now: Timestamp) -> Option<History> {
+        let &ticket = self.tickets.get(uid)?;
+        let entry = self.entries.get_mut(&ticket)?;
+        entry.queued = now;
+        entry.errors += 1;
+        entry.rejectors.clear();
+        let history = entry.history;
+        self.enqueue(ticket, "ScheduleAttemptFailure", now);
+        Some(history)
+    }
+
+    /// Something changed: moves on all pods that it may help.
+    pub fn wake(&mut self, change: &Change<'_>, now: Timestamp) {
+        for kind in change.kinds.iter() {
+            for ticket in self.waiting.for_kind(kind) {
+                let Some(entry) = self.entries.get(&ticket) else { continue };
+                if self.profiles.helps(&entry.pod, &entry.rejectors, change) {
+                    self.enqueue(ticket, kind.label(), now);
+                }
+            }
+        }
+    }
+
+    /// Moves on what has waited long enough.
+    pub fn flush(&mut self, now: Timestamp) {
+        while let Some(ticket) = due(&self.erring, now).or_else(|| due(&self.backing_off, now)) {
+            self.activate(ticket, "BackoffComplete");
+        }
+        while let Some((since, ticket)) = self.waiting.longest() {
+            if now.duration_since(since) < PARKED_LIMIT {
+                break;
+            }
+            self.enqueue(ticket, "UnschedulableTimeout", now);
+        }
+    }
+
+    /// When [`Self::pop`] may have something although nothing changes; `None`: only a change can help.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let backoff = self.erring.first().map(|(until, ..)| *until);
+        let parked = self.waiting.longest().map(|(since, _)| since + PARKED_LIMIT);
+        backoff.into_iter().chain(parked).min()
+    }
+
+    /// True when [`Self::pop`] has something right now.
+    pub fn is_ready(&self) -> bool {
+        !self.active.is_empty() || !self.backing_off.is_empty()
+    }
+
+    /// The pod with this uid, if it waits here or is in flight.
+    pub fn get(&self, uid: &Uid) -> Option<&Arc<PodInfo>> {
+        self.entries.get(self.tickets.get(uid)?).map(|entry| &entry.pod)
+    }
+
+    /// How many pods wait where.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            active: self.active.len(),
+            backoff: self.backing_off.len() + self.erring.len(),
+            unschedulable: self.waiting.parked(),
+            gated: self.gated,
+        }
+    }
+
+    /// How often pods moved where and why since this was last asked.
+    pub fn take_moves(&mut self) -> BTreeMap<Move, u64> {
+        std::mem::take(&mut self.moves)
+    }
+
+    fn add(&mut self, pod: Arc<PodInfo>, now: Timestamp) {
+        if self.profiles.of(&pod).is_none() {
+            return; // Another scheduler's.
+        }
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.tickets.insert(pod.uid.clone(), ticket);
+        let history = History { attempts: 0, ready_since: None, last_attempt: now };
+        let (place, rejectors) = (Place::InFlight, Vec::new());
+        self.entries
+            .insert(ticket, Entry { pod, place, queued: now, history, refused: 0, errors: 0, rejectors });
+        self.enqueue(ticket, "PodAdd", now);
+    }
+
+    fn update(&mut self, ticket: Ticket, pod: Arc<PodInfo>, now: Timestamp) {
+        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        let before = std::mem::replace(&mut entry.pod, pod);
+        let change = Change { kinds: entry.pod.changes_since(&before), subject: Subject::Own(&before) };
+        match entry.place {
+            Place::Parked { .. } if self.profiles.helps(&entry.pod, &entry.rejectors, &change) => {
+                self.enqueue(ticket, "PodUpdate", now);
+            }
+            Place::Gated { .. } => self.enqueue(ticket, "PodUpdate", now),
+            Place::Active(_) => self.activate(ticket, "PodUpdate"),
+            Place::Parked { .. } | Place::Backoff { .. } | Place::InFlight => {}
+        }
+    }
+
+    /// Gate, back-off or active, whichever it has to be now.
+    fn enqueue(&mut self, ticket: Ticket, event: &'static str, now: Timestamp) {
+        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        let Some(profile) = self.profiles.of(&entry.pod) else { return };
+        if let Some((gate, _)) = profile.gate(&entry.pod) {
+            entry.rejectors = vec![gate];
+            let wakes = self.profiles.wakeups(&entry.pod, &entry.rejectors);
+            return self.put(ticket, Place::Gated { wakes }, event);
+        }
+        entry.history.ready_since.get_or_insert(now);
+        let error = entry.errors > 0;
+        let until = self.backoff.until(entry.queued, if error { entry.errors } else { entry.refused });
+        let rank = profile.rank(&entry.pod, entry.queued);
+        let place = if until > now { Place::Backoff { until, rank, error } } else { Place::Active(rank) };
+        self.put(ticket, place, event);
+    }
+
+    fn activate(&mut self, ticket: Ticket, event: &'static str) {
+        let Some(entry) = self.entries.get(&ticket) else { return };
+        let Some(profile) = self.profiles.of(&entry.pod) else { return };
+        let rank = profile.rank(&entry.pod, entry.queued);
+        self.put(ticket, Place::Active(rank), event);
+    }
+
+    /// The only function that changes a place: takes the entry out of one index and puts it into the other.
+    fn put(&mut self, ticket: Ticket, place: Place, event: &'static str) {
+        let before = self.unindex(ticket);
+        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        entry.place = place;
+        let queue = match place {
+            Place::InFlight => return,
+            Place::Active(rank) => {
+                self.active.insert((rank, ticket));
+                "active"
+            }
+            Place::Backoff { until, rank, error } => {
+                let set = if error { &mut self.erring } else { &mut self.backing_off };
+                set.insert((until, rank, ticket));
+                "backoff"
+            }
+            Place::Parked { since, wakes } => {
+                self.waiting.park(ticket, since, wakes);
+                "unschedulable"
+            }
+            Place::Gated { wakes } => {
+                self.gated += 1;
+                self.waiting.index(ticket, wakes);
+                "gated"
+            }
+        };
+        if before.is_none_or(|before| std::mem::discriminant(&before) != std::mem::discriminant(&place)) {
+            *self.moves.entry((queue, event)).or_default() += 1;
+        }
+    }
+
+    fn unindex(&mut self, ticket: Ticket) -> Option<Place> {
+        let place = self.entries.get(&ticket)?.place;
+        match place {
+            Place::InFlight => {}
+            Place::Active(rank) => {
+                self.active.remove(&(rank, ticket));
+            }
+            Place::Backoff { until, rank, error } => {
+                let set = if error { &mut self.erring } else { &mut self.backing_off };
+                set.remove(&(until, rank, ticket));
+            }
+            Place::Parked { since, wakes } => self.waiting.unpark(ticket, since, wakes),
+            Place::Gated { wakes } => {
+                self.gated -= 1;
+                self.waiting.unindex(ticket, wakes);
+            }
+        }
+        Some(place)
+    }
+}
+
+fn due(set: &BTreeSet<(Timestamp, Rank, Ticket)>, now: Timestamp) -> Option<Ticket> {
+    set.first().filter(|(until, ..)| *until <= now).map(|(_, _, ticket)| *ticket)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,363 @@
+//! The scheduler without its surroundings: what each event changes, and what has to be written because of it.
+//!
+//! One value owns the cache, the queue and the budgets; [`State::apply`] takes one [`Event`], [`State::schedule_one`]
+//! tries one pod, and both leave [`Effect`]s for `bind` to carry out. No client, no clock, no task: the same events,
+//! times and seed give the same decisions, so that a test or a simulation can drive it step by step.
+
+use crate::cache::Cache;
+use crate::cycle::{self, Placement};
+use crate::failure::Failure;
+use crate::framework::{Change, Profiles, Subject, Wakeup, WakeupSet};
+use crate::metrics::{Metrics, Outcome};
+use crate::pod::{NodeName, PodInfo, Uid};
+use crate::preempt::{Attempt, Budget, Room};
+use crate::queue::{Backoff, Counts, Queue};
+use component::random::Random;
+use jiff::Timestamp;
+use objects::views::{Node, Pod};
+use std::sync::Arc;
+
+/// Everything that can happen to the scheduler.
+#[derive(Debug)]
+pub enum Event {
+    /// A pod as the watch shows it now.
+    Pod(Arc<Pod>),
+    /// A pod that the watch shows no more.
+    PodGone(Arc<Pod>),
+    /// A node as the watch shows it now.
+    Node(Arc<Node>),
+    /// A node that the watch shows no more.
+    NodeGone(Arc<Node>),
+    /// All disruption budgets, whenever one of them changed.
+    Budgets(Vec<Budget>),
+    /// A victim could not be evicted: the room will not be there.
+    NotEvicted {
+        /// The pod that was to have it.
+        preemptor: Arc<PodInfo>,
+    },
+    /// The answer to [`Effect::Bind`].
+    Bound {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// The node it was to be bound to.
+        node: NodeName,
+        /// What the API server said.
+        outcome: Result<(), WriteError>,
+    },
+}
+
+/// Something to write to the API server. Order matters only within one pod.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// POST the binding; answered by [`Event::Bound`].
+    Bind {
+        /// The pod, assumed on the node from now on.
+        pod: Arc<PodInfo>,
+        /// Where to.
+        node: NodeName,
+        /// The body.
+        body: serde_json::Value,
+    },
+    /// The pod could not be placed: condition PodScheduled=False, and the node it was promised, if any.
+    Unplaced {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// `Unschedulable` or `SchedulerError`.
+        reason: &'static str,
+        /// The whole text.
+        message: String,
+        /// What to do with `status.nominatedNodeName`.
+        nomination: Nomination,
+    },
+    /// Delete a pod to make room.
+    Evict {
+        /// Who goes.
+        victim: Arc<PodInfo>,
+        /// For whom.
+        preemptor: Arc<PodInfo>,
+        /// From where.
+        node: NodeName,
+    },
+    /// Clear `status.nominatedNodeName` of a pod whose room a more important pod takes.
+    Unnominate {
+        /// The pod.
+        pod: Arc<PodInfo>,
+    },
+    /// Tell that the pod was placed.
+    Placed {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// Where.
+        node: NodeName,
+    },
+}
+
+/// What happens to `status.nominatedNodeName`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nomination {
+    /// Stays as it is.
+    Keep,
+    /// Is taken away.
+    Clear,
+    /// Is set: room is being made there.
+    Set(NodeName),
+}
+
+/// Why a write failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// The API server refused it.
+    #[error("{message}")]
+    Api {
+        /// HTTP status code.
+        code: u16,
+        /// The text of the Status.
+        message: String,
+    },
+    /// No answer came; whether it was carried out is unknown.
+    #[error("no answer from the API server: {0}")]
+    NoAnswer(String),
+}
+
+impl From<kube::Error> for WriteError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::Api { code: status.code, message: status.message.clone() },
+            other => Self::NoAnswer(other.to_string()),
+        }
+    }
+}
+
+/// The state. See the file header.
+#[derive(Debug)]
+pub struct State {
+    profiles: Arc<Profiles>,
+    cache: Cache,
+    queue: Queue,
+    budgets: Vec<Budget>,
+    random: Random,
+    metrics: Metrics,
+    effects: Vec<Effect>,
+}
+
+impl State {
+    /// A scheduler that knows nothing yet.
+    pub fn new(profiles: Arc<Profiles>, backoff: Backoff, random: Random, metrics: Metrics) -> Self {
+        Self {
+            queue: Queue::new(profiles.clone(), backoff),
+            profiles,
+            cache: Cache::default(),
+            budgets: Vec::new(),
+            random,
+            metrics,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes one event in.
+    pub fn apply(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::Pod(pod) if PodInfo::has_ended(&pod) => self.pod_gone(&Uid::of(&pod), now),
+            Event::Pod(pod) => self.pod_seen(pod, now),
+            Event::PodGone(pod) => self.pod_gone(&Uid::of(&pod), now),
+            Event::Node(node) => self.node_seen(node, now),
+            Event::NodeGone(node) => self.node_gone(&NodeName::of(&node), now),
+            Event::Budgets(budgets) => self.budgets = budgets,
+            Event::NotEvicted { preemptor } => {
+                self.cache.snapshot_mut().drop_nomination(&preemptor.uid);
+                self.queue.failed(&preemptor.uid, now);
+            }
+            Event::Bound { pod, node, outcome: Ok(()) } => self.bound(pod, node, now),
+            Event::Bound { pod, outcome: Err(error), .. } => self.not_bound(&pod, &error, now),
+        }
+    }
+
+    /// Tries the next pod. False when none is ready.
+    pub fn schedule_one(&mut self, now: Timestamp) -> bool {
+        let Some((pod, history)) = self.queue.pop(now) else { return false };
+        let Some(profile) = self.profiles.of(&pod) else { return true };
+        match self.metrics.decide(|| cycle::place(&pod, profile, self.cache.snapshot(), &self.random)) {
+            Ok(Placement { node, .. }) => {
+                let body = profile.binder().map(|binder| binder.binding(&pod, &node)).unwrap_or_default();
+                self.cache.snapshot_mut().drop_nomination(&pod.uid);
+                self.cache.assume(pod.clone(), node.clone());
+                self.effects.push(Effect::Bind { pod, node, body });
+            }
+            Err(failure) => {
+                self.metrics.attempted(&profile.scheduler_name, Outcome::Unschedulable, history, now);
+                self.unplaced(pod, failure, now);
+            }
+        }
+        true
+    }
+
+    /// Moves on what has waited or lived long enough.
+    pub fn tick(&mut self, now: Timestamp) {
+        self.queue.flush(now);
+        for pod in self.cache.expire(now) {
+            tracing::warn!(%pod, "bound pod never seen by the watch");
+            self.wake_for_pod(Wakeup::PodRemoved, &pod, now);
+        }
+    }
+
+    /// When [`Self::tick`] has something to do although no event comes.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.queue.next_due().into_iter().chain(self.cache.next_expiry()).min()
+    }
+
+    /// True when [`Self::schedule_one`] has something to try.
+    pub fn is_ready(&self) -> bool {
+        self.queue.is_ready()
+    }
+
+    /// What has to be written, in order; each effect is handed out once.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// How many pods wait where.
+    pub fn counts(&self) -> Counts {
+        self.queue.counts()
+    }
+
+    /// Brings the gauges and counters of queue and cache up to date.
+    pub fn publish_metrics(&mut self) {
+        self.metrics.publish(self.queue.counts(), self.queue.take_moves(), self.cache.sizes());
+    }
+
+    fn pod_seen(&mut self, pod: Arc<Pod>, now: Timestamp) {
+        let info = Arc::new(PodInfo::new(pod));
+        if let Some(node) = info.node() {
+            self.queue.remove(&info.uid);
+            self.cache.snapshot_mut().drop_nomination(&info.uid);
+            let kinds = self.cache.upsert_pod(info.clone(), node);
+            return self.queue.wake(&Change { kinds, subject: Subject::Pod(&info) }, now);
+        }
+        if self.profiles.of(&info).is_none() {
+            return; // Another scheduler's.
+        }
+        if info.is_deleting() {
+            // Placing it would only start what is to be stopped.
+            self.queue.remove(&info.uid);
+            return self.cache.snapshot_mut().drop_nomination(&info.uid);
+        }
+        let assumed = self.cache.node_of(&info.uid).is_some();
+        if assumed && self.queue.get(&info.uid).is_none() {
+            return; // Bound by us; this is the watch catching up.
+        }
+        self.renew_promise(&info);
+        self.queue.upsert(info, now);
+    }
+
+    /// Follows what the pod's status says about its nomination. A pod that never said anything keeps the promise
+    /// we made: the watch has not shown our write yet.
+    fn renew_promise(&mut self, pod: &Arc<PodInfo>) {
+        let before = self.queue.get(&pod.uid).and_then(|before| before.nominated_node());
+        match (pod.nominated_node(), before.is_some()) {
+            (Some(node), _) => self.cache.snapshot_mut().nominate(pod, node.clone()),
+            (None, true) => self.cache.snapshot_mut().drop_nomination(&pod.uid),
+            (None, false) => {}
+        }
+    }
+
+    fn pod_gone(&mut self, uid: &Uid, now: Timestamp) {
+        self.queue.remove(uid);
+        self.cache.snapshot_mut().drop_nomination(uid);
+        if let Some(pod) = self.cache.remove_pod(uid) {
+            self.wake_for_pod(Wakeup::PodRemoved, &pod, now);
+        }
+    }
+
+    fn node_seen(&mut self, node: Arc<Node>, now: Timestamp) {
+        let name = NodeName::of(&node);
+        let before = self.cache.snapshot().node(&name).map(|info| info.node.clone());
+        let kinds = self.cache.upsert_node(node);
+        if let Some(info) = self.cache.snapshot().node(&name).filter(|_| !kinds.is_empty()) {
+            let subject = Subject::Node { now: info, before: before.as_deref() };
+            self.queue.wake(&Change { kinds, subject }, now);
+        }
+    }
+
+    fn node_gone(&mut self, name: &NodeName, now: Timestamp) {
+        self.cache.remove_node(name);
+        self.queue.wake(&Change::new(Wakeup::NodeDeleted, Subject::Other), now);
+    }
+
+    fn bound(&mut self, pod: Arc<PodInfo>, node: NodeName, now: Timestamp) {
+        self.cache.bound(&pod.uid, now);
+        if let Some(history) = self.queue.remove(&pod.uid) {
+            self.metrics.attempted(pod.scheduler_name(), Outcome::Scheduled, history, now);
+        }
+        self.effects.push(Effect::Placed { pod, node });
+    }
+
+    fn not_bound(&mut self, pod: &Arc<PodInfo>, error: &WriteError, now: Timestamp) {
+        if let Some(pod) = self.cache.forget(&pod.uid) {
+            self.wake_for_pod(Wakeup::PodRemoved, &pod, now);
+        }
+        let Some(history) = self.queue.failed(&pod.uid, now) else {
+            return; // Gone meanwhile, or another scheduler was quicker and the watch has shown it.
+        };
+        self.metrics.attempted(pod.scheduler_name(), Outcome::Error, history, now);
+        self.effects.push(Effect::Unplaced {
+            pod: pod.clone(),
+            reason: "SchedulerError",
+            message: format!("running Bind plugin \"DefaultBinder\": {error}"),
+            nomination: Nomination::Keep,
+        });
+    }
+
+    /// No node fits: tries to make room, parks the pod, and has the user told.
+    fn unplaced(&mut self, pod: Arc<PodInfo>, mut failure: Failure, now: Timestamp) {
+        let nomination = match self.make_room(&pod, &failure, now) {
+            None => Nomination::Keep,
+            Some(Room::None { why, promise_is_void }) => {
+                failure.room = Some(format!("preemption: {why}"));
+                if promise_is_void { self.take_back_promise(&pod) } else { Nomination::Keep }
+            }
+            Some(Room::Made { node, victims }) => {
+                self.evict(&pod, &node, victims);
+                Nomination::Set(node)
+            }
+        };
+        self.queue.refused(&pod.uid, failure.rejectors(), now);
+        let (reason, message) = ("Unschedulable", failure.to_string());
+        self.effects.push(Effect::Unplaced { pod, reason, message, nomination });
+    }
+
+    fn make_room(&self, pod: &Arc<PodInfo>, failure: &Failure, now: Timestamp) -> Option<Room> {
+        if failure.is_empty_cluster() {
+            return None;
+        }
+        let profile = self.profiles.of(pod)?;
+        let preempt = profile.preempts().next()?;
+        let cluster = self.cache.snapshot();
+        Some(preempt.make_room(&Attempt { pod, profile, cluster, failure, budgets: &self.budgets, now }))
+    }
+
+    fn evict(&mut self, pod: &Arc<PodInfo>, node: &NodeName, victims: Vec<Arc<PodInfo>>) {
+        self.metrics.preempted(victims.len());
+        let lower =
+            self.cache.snapshot().nominated(node).iter().filter(|other| other.priority < pod.priority);
+        for other in lower.cloned().collect::<Vec<_>>() {
+            self.cache.snapshot_mut().drop_nomination(&other.uid);
+            self.effects.push(Effect::Unnominate { pod: other });
+        }
+        self.cache.snapshot_mut().nominate(pod, node.clone());
+        for victim in victims {
+            self.effects.push(Effect::Evict { victim, preemptor: pod.clone(), node: node.clone() });
+        }
+    }
+
+    fn take_back_promise(&mut self, pod: &Arc<PodInfo>) -> Nomination {
+        self.cache.snapshot_mut().drop_nomination(&pod.uid);
+        if pod.nominated_node().is_some() { Nomination::Clear } else { Nomination::Keep }
+    }
+
+    fn wake_for_pod(&mut self, kind: Wakeup, pod: &PodInfo, now: Timestamp) {
+        self.queue.wake(&Change { kinds: WakeupSet::of(&[kind]), subject: Subject::Pod(pod) }, now);
+    }
+}
+
+#[cfg(test)]
+mod tests;

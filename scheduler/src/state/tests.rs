@@ -1,0 +1,248 @@
+use super::*;
+use crate::framework::Profile;
+use crate::plugins;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A scheduler driven by hand: what it writes comes back to it as the watch would show it.
+struct Driven {
+    state: State,
+    now: Timestamp,
+    pods: BTreeMap<String, Value>,
+    log: Vec<String>,
+}
+
+impl Driven {
+    fn new() -> Self {
+        let profiles = Profiles::new(vec![Profile::new("default-scheduler", plugins::defaults())]);
+        let state =
+            State::new(Arc::new(profiles), Backoff::default(), Random::from_seed(1), Metrics::default());
+        Self { state, now: Timestamp::UNIX_EPOCH, pods: BTreeMap::new(), log: Vec::new() }
+    }
+
+    fn node(&mut self, name: &str, cpu: &str) {
+        self.node_from(json!({
+            "metadata": {"name": name},
+            "status": {"allocatable": {"cpu": cpu, "memory": "32Gi", "pods": "110"}},
+        }));
+    }
+
+    fn node_from(&mut self, node: Value) {
+        self.state.apply(Event::Node(Arc::new(serde_json::from_value(node).unwrap())), self.now);
+    }
+
+    fn pod(&mut self, name: &str, priority: i32, cpu: &str) {
+        self.pod_from(json!({
+            "metadata": {"name": name, "namespace": "default", "uid": name},
+            "spec": {"priority": priority, "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]},
+        }));
+    }
+
+    fn pod_from(&mut self, pod: Value) {
+        self.pods.insert(pod["metadata"]["name"].as_str().unwrap().to_owned(), pod.clone());
+        self.show(pod);
+    }
+
+    fn show(&mut self, pod: Value) {
+        self.state.apply(Event::Pod(Arc::new(serde_json::from_value(pod).unwrap())), self.now);
+    }
+
+    fn delete(&mut self, name: &str) {
+        let pod = self.pods.remove(name).unwrap();
+        self.state.apply(Event::PodGone(Arc::new(serde_json::from_value(pod).unwrap())), self.now);
+    }
+
+    /// Tries all pods that are ready; binds answer with `outcome`.
+    fn run(&mut self, outcome: impl Fn(&PodInfo) -> Result<(), WriteError>) {
+        while self.state.schedule_one(self.now) {
+            let mut effects = self.state.take_effects();
+            while !effects.is_empty() {
+                effects.drain(..).for_each(|effect| self.carry_out(effect, &outcome));
+                effects = self.state.take_effects();
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect, outcome: &impl Fn(&PodInfo) -> Result<(), WriteError>) {
+        match effect {
+            Effect::Bind { pod, node, .. } => {
+                let outcome = outcome(&pod);
+                let bound = outcome.is_ok();
+                self.log.push(format!("{} -> {node}{}", pod.name(), if bound { "" } else { " failed" }));
+                self.state.apply(Event::Bound { pod: pod.clone(), node: node.clone(), outcome }, self.now);
+                if bound && let Some(object) = self.pods.get_mut(pod.name()) {
+                    object["spec"]["nodeName"] = json!(&*node);
+                    let object = object.clone();
+                    self.show(object);
+                }
+            }
+            Effect::Unplaced { pod, message, nomination, .. } => {
+                self.log.push(format!("{}: {message} {nomination:?}", pod.name()));
+            }
+            Effect::Evict { victim, preemptor, .. } => {
+                self.log.push(format!("{} goes for {}", victim.name(), preemptor.name()));
+            }
+            Effect::Unnominate { pod } => self.log.push(format!("{} is un-nominated", pod.name())),
+            Effect::Placed { .. } => {}
+        }
+    }
+
+    fn all_well(&mut self) -> Vec<String> {
+        self.run(|_| Ok(()));
+        std::mem::take(&mut self.log)
+    }
+
+    fn wait(&mut self, seconds: i64) {
+        self.now += jiff::SignedDuration::from_secs(seconds);
+        self.state.tick(self.now);
+    }
+}
+
+#[test]
+fn binds_what_fits_and_counts_it_at_once() {
+    let mut driven = Driven::new();
+    driven.node("n", "2");
+    for name in ["a", "b", "c"] {
+        driven.pod(name, 0, "1");
+    }
+    assert_eq!(
+        driven.all_well(),
+        [
+            "a -> n",
+            "b -> n",
+            "c: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+             1 No preemption victims found for incoming pod. Keep"
+        ]
+    );
+    driven.delete("a");
+    assert_eq!(driven.all_well(), ["c -> n"]);
+    assert_eq!(driven.state.counts(), Counts::default());
+}
+
+#[test]
+fn a_node_that_is_uncordoned_wakes_who_waits() {
+    let mut driven = Driven::new();
+    let node = |cordoned: bool| {
+        json!({
+            "metadata": {"name": "n"}, "spec": {"unschedulable": cordoned},
+            "status": {"allocatable": {"cpu": "2", "pods": "110"}},
+        })
+    };
+    driven.pod("p", 0, "1");
+    assert_eq!(driven.all_well(), ["p: no nodes available to schedule pods Keep"]);
+    driven.node_from(node(true));
+    assert_eq!(driven.all_well().len(), 1);
+    assert_eq!(driven.state.counts().unschedulable, 1);
+    driven.node_from(node(false));
+    assert_eq!(driven.all_well(), ["p -> n"]);
+}
+
+#[test]
+fn a_failed_bind_gives_the_room_back_and_is_tried_again() {
+    let mut driven = Driven::new();
+    driven.node("n", "1");
+    driven.pod("p", 0, "1");
+    let failing = || Err(WriteError::Api { code: 500, message: "etcd is away".into() });
+    driven.run(|_| failing());
+    assert_eq!(driven.log[0], "p -> n failed");
+    assert!(driven.log[1].starts_with("p: running Bind plugin \"DefaultBinder\": "), "{:?}", driven.log);
+    assert_eq!(driven.state.counts().backoff, 1);
+    assert!(!driven.state.schedule_one(driven.now), "not before its back-off is over");
+    driven.log.clear();
+    driven.wait(1);
+    assert_eq!(driven.all_well(), ["p -> n"]);
+}
+
+#[test]
+fn a_pod_that_another_scheduler_bound_is_left_alone() {
+    let mut driven = Driven::new();
+    driven.node("n", "4");
+    driven.pod("p", 0, "1");
+    assert!(driven.state.schedule_one(driven.now));
+    let Effect::Bind { pod, node, .. } = driven.state.take_effects().remove(0) else { panic!("no bind") };
+    let mut object = driven.pods["p"].clone();
+    object["spec"]["nodeName"] = json!("elsewhere");
+    driven.show(object);
+    let outcome = Err(WriteError::Api { code: 409, message: "already assigned".into() });
+    driven.state.apply(Event::Bound { pod, node, outcome }, driven.now);
+    assert_eq!((driven.state.take_effects(), driven.state.counts()), (vec![], Counts::default()));
+    assert_eq!(driven.state.cache.node_of(&"p".into()), Some(&"elsewhere".into()));
+    assert_eq!(driven.state.cache.snapshot().node(&"n".into()).unwrap().pods.len(), 0);
+}
+
+#[test]
+fn a_late_watch_event_does_not_place_a_pod_twice() {
+    let mut driven = Driven::new();
+    driven.node("n", "4");
+    driven.pod("p", 0, "1");
+    assert!(driven.state.schedule_one(driven.now));
+    let Effect::Bind { pod, node, .. } = driven.state.take_effects().remove(0) else { panic!("no bind") };
+    driven.state.apply(Event::Bound { pod, node, outcome: Ok(()) }, driven.now);
+    let mut stale = driven.pods["p"].clone();
+    stale["metadata"]["annotations"] = json!({"seen": "before the bind"});
+    driven.show(stale);
+    assert!(!driven.state.schedule_one(driven.now));
+}
+
+#[test]
+fn a_pod_deleted_while_it_is_bound_gives_its_room_back() {
+    let mut driven = Driven::new();
+    driven.node("n", "1");
+    driven.pod("p", 0, "1");
+    assert!(driven.state.schedule_one(driven.now));
+    let Effect::Bind { pod, node, .. } = driven.state.take_effects().remove(0) else { panic!("no bind") };
+    driven.delete("p");
+    let outcome = Err(WriteError::Api { code: 404, message: "not found".into() });
+    driven.state.apply(Event::Bound { pod, node, outcome }, driven.now);
+    driven.pod("q", 0, "1");
+    assert_eq!(driven.all_well(), ["q -> n"]);
+}
+
+#[test]
+fn makes_room_and_keeps_it_until_the_victim_is_gone() {
+    let mut driven = Driven::new();
+    driven.node("n", "2");
+    driven.pod("victim", 1, "2");
+    assert_eq!(driven.all_well(), ["victim -> n"]);
+    driven.pod("important", 10, "2");
+    let log = driven.all_well();
+    assert_eq!(log[0], "victim goes for important");
+    assert!(log[1].ends_with("1 Insufficient cpu. Set(\"n\")"), "{log:?}");
+    driven.delete("victim");
+    driven.pod("opportunist", 5, "2");
+    let log = driven.all_well();
+    assert!(log[0].starts_with("opportunist: "), "the room is not for who comes first: {log:?}");
+    assert_eq!(log[1], "important -> n");
+    assert_eq!(driven.state.counts().unschedulable, 1);
+}
+
+#[test]
+fn ended_and_deleting_pods_hold_nothing_and_are_not_placed() {
+    let mut driven = Driven::new();
+    driven.node("n", "1");
+    driven.pod("p", 0, "1");
+    assert_eq!(driven.all_well(), ["p -> n"]);
+    let mut ended = driven.pods["p"].clone();
+    ended["status"] = json!({"phase": "Succeeded"});
+    driven.show(ended);
+    driven.pod_from(json!({
+        "metadata": {"name": "q", "namespace": "default", "uid": "q", "deletionTimestamp": "2026-01-01T00:00:00Z"},
+    }));
+    driven.pod("r", 0, "1");
+    assert_eq!(driven.all_well(), ["r -> n"]);
+}
+
+#[test]
+fn the_same_events_and_seed_give_the_same_decisions() {
+    let run = || {
+        let mut driven = Driven::new();
+        for node in 0..7 {
+            driven.node(&format!("n{node}"), "4");
+        }
+        for pod in 0..40 {
+            driven.pod(&format!("p{pod}"), pod % 3, "500m");
+        }
+        driven.all_well()
+    };
+    assert_eq!(run(), run());
+}
