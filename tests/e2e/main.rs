@@ -1,0 +1,12 @@
+//! A whole cluster on real containerd, driven by the machine's own kubectl.
+//!
+//! Needs root, containerd, runc, CNI plugins, kubectl and busybox-static; `make test` installs them. One cluster serves
+//! all tests; each test has a namespace of its own. A test that disturbs the node or the process has the cluster alone.
+
+mod bad_starts;
+mod cluster;
+mod nodes;
+mod reads;
+mod streams;
+mod survival;
+mod workloads;
