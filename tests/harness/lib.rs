@@ -4,6 +4,7 @@
 //! registry, `eventually` waits on state and never on time.
 
 pub mod eventually;
+pub mod faults;
 pub mod image;
 pub mod kubectl;
 pub mod process;
