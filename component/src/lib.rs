@@ -4,10 +4,16 @@
 //! Promise: no component needs to know how any of this works, and none of this knows a kind other than Lease
 //! and Event. All waiting goes through tokio's clock, so that a paused runtime moves everything.
 
+pub mod args;
 pub mod client;
 pub mod clock;
+pub mod events;
 pub mod informers;
+pub mod leader;
+pub mod metrics;
 pub mod random;
 pub mod ready;
+pub mod serve;
 pub mod tasks;
+pub mod telemetry;
 pub mod work;

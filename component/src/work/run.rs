@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::error::Error;
-use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use super::queue::Item;
 use super::{Queue, Writes};
 use crate::informers::{Informer, Key, Object};
 use crate::tasks::Tasks;
+use crate::telemetry::chain;
 
 /// Keys that may wait for the informers to catch up, besides those worked on.
 const MAX_HELD: usize = 1024;
@@ -191,17 +191,4 @@ fn is_conflict(error: &(dyn Error + 'static)) -> bool {
         next = error.source();
     }
     false
-}
-
-/// An error and its sources in one line. Stops at kube's errors, whose text includes their own source.
-pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error;
-    while !next.is::<kube::Error>()
-        && let Some(source) = next.source()
-    {
-        let _ = write!(text, ": {source}");
-        next = source;
-    }
-    text
 }

@@ -1,0 +1,194 @@
+//! Listens for health and metrics requests.
+//!
+//! Promise: a bounded number of connections, each with a limit for its request headers; all are closed when the
+//! tasks stop.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+
+use super::{Endpoints, Health};
+use crate::metrics::Registry;
+use crate::tasks::Tasks;
+
+/// Connections served at a time; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 128;
+
+/// How long a client may take for the TLS handshake, and for its request headers.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The reason given by the operating system.
+        source: std::io::Error,
+    },
+
+    /// A certificate or key file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::pki_types::pem::Error,
+    },
+
+    /// Certificate and key do not fit, or are of a kind that is not supported.
+    #[error("certificate and key cannot be used")]
+    Certificate(#[source] rustls::Error),
+
+    /// No certificate could be made.
+    #[error("cannot make a self-signed certificate")]
+    SelfSigned(#[source] rcgen::Error),
+}
+
+/// The certificate that the server shows.
+#[derive(Clone, Debug)]
+pub struct Tls(Arc<ServerConfig>);
+
+impl Tls {
+    /// A certificate and key in PEM files (`--tls-cert-file`, `--tls-private-key-file`).
+    ///
+    /// # Errors
+    ///
+    /// Unreadable files, or a key that does not fit.
+    pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, ListenError> {
+        let read = |path: &Path, source| ListenError::Read { path: path.to_owned(), source };
+        let chain = CertificateDer::pem_file_iter(certificate)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(|source| read(certificate, source))?;
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|source| read(key, source))?;
+        Self::new(chain, private)
+    }
+
+    /// A certificate made for this run, as upstream's components do without files.
+    ///
+    /// # Errors
+    ///
+    /// When the key cannot be made.
+    pub fn self_signed(names: &[&str]) -> Result<Self, ListenError> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let made = rcgen::generate_simple_self_signed(names).map_err(ListenError::SelfSigned)?;
+        Self::new(vec![made.cert.der().clone()], made.signing_key.into())
+    }
+
+    fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, ListenError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+            .map_err(ListenError::Certificate)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self(Arc::new(config)))
+    }
+}
+
+/// Serves health and metrics on an address until the tasks stop. Answers the address with the port that was taken,
+/// which is useful for port 0.
+///
+/// # Errors
+///
+/// When the address cannot be bound.
+pub async fn serve(
+    address: SocketAddr,
+    tls: Option<Tls>,
+    health: Health,
+    metrics: Registry,
+    tasks: &Tasks,
+) -> Result<SocketAddr, ListenError> {
+    let bind = |source| ListenError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(bind)?;
+    let local = listener.local_addr().map_err(bind)?;
+    let endpoints = Endpoints::new(health, metrics);
+    let connections = tasks.clone();
+    tasks.spawn_until_stopped("health-server", async move {
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let connection = connection(stream, tls.clone(), endpoints.clone(), slot);
+                    connections.spawn_until_stopped("health-connection", connection);
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: a pause lets others finish.
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    });
+    Ok(local)
+}
+
+async fn connection(
+    stream: tokio::net::TcpStream,
+    tls: Option<Tls>,
+    endpoints: Endpoints,
+    _slot: OwnedSemaphorePermit,
+) {
+    let Some(Tls(config)) = tls else { return answer(stream, endpoints).await };
+    let handshake = TlsAcceptor::from(config).accept(stream);
+    if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await {
+        answer(stream, endpoints).await;
+    }
+}
+
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, endpoints: Endpoints) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_LIMIT);
+    builder.http2().timer(TokioTimer::new());
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(endpoints));
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "health connection failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::ready::Readiness;
+
+    #[tokio::test]
+    async fn listens_and_answers() {
+        let tasks = Tasks::new();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let health = Health::new(Readiness::new());
+        let local = serve(address, None, health.clone(), Registry::new(), &tasks).await.unwrap();
+        let mut stream = tokio::net::TcpStream::connect(local).await.unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+
+        let taken = serve(local, None, health, Registry::new(), &tasks).await.unwrap_err();
+        assert_eq!(taken.to_string(), format!("cannot listen on {local}"));
+        assert!(tasks.stop().await.is_empty());
+    }
+
+    #[test]
+    fn a_certificate_can_be_made() {
+        Tls::self_signed(&["localhost"]).unwrap();
+        let missing = Tls::from_files(Path::new("/none.crt"), Path::new("/none.key")).unwrap_err();
+        assert_eq!(missing.to_string(), "cannot read /none.crt");
+    }
+}
