@@ -63,7 +63,10 @@ fn process() -> &'static Mutex<Option<Process>> {
 }
 
 fn start() -> Process {
-    assert!(nix::unistd::geteuid().is_root(), "the node agent needs root: run the end-to-end tests with sudo");
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "the node agent needs root: run the end-to-end tests with sudo"
+    );
     let data_dir = data_dir();
     let process = Process::start(&["up"], &data_dir);
     let archive = data_dir.join("busybox.tar");
@@ -87,7 +90,5 @@ fn import(archive: &std::path::Path) {
 /// Short, because it holds unix sockets; on a disk, because overlayfs wants one.
 pub(crate) fn data_dir() -> PathBuf {
     static FRESH: OnceLock<PathBuf> = OnceLock::new();
-    FRESH
-        .get_or_init(|| PathBuf::from(format!("/var/tmp/steersman-e2e-{}", std::process::id())))
-        .clone()
+    FRESH.get_or_init(|| PathBuf::from(format!("/var/tmp/steersman-e2e-{}", std::process::id()))).clone()
 }

@@ -8,7 +8,18 @@ use crate::cluster::{self, IMAGE};
 fn drain_empties_the_node_and_uncordon_fills_it_again() {
     let _alone = cluster::alone();
     let (kubectl, _) = cluster::namespace("maintenance");
-    kubectl.run(&["create", "deployment", "web", "--image", IMAGE, "-n", "maintenance", "--", "sleep", "3600"]);
+    kubectl.run(&[
+        "create",
+        "deployment",
+        "web",
+        "--image",
+        IMAGE,
+        "-n",
+        "maintenance",
+        "--",
+        "sleep",
+        "3600",
+    ]);
     kubectl.run(&["rollout", "status", "deployment/web", "-n", "maintenance", "--timeout=60s"]);
     let node = kubectl.path(&["nodes"], "{.items[0].metadata.name}");
 

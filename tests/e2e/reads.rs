@@ -23,7 +23,8 @@ fn get_prints_upstreams_columns() {
     kubectl.run_with(&["apply", "-n", "columns", "-f", "-"], &manifest("one"));
     kubectl.run(&["wait", "--for=condition=Ready", "pod/one", "-n", "columns", "--timeout=60s"]);
     let nodes = kubectl.run(&["get", "nodes", "-o", "wide"]);
-    let columns = "NAME STATUS ROLES AGE VERSION INTERNAL-IP EXTERNAL-IP OS-IMAGE KERNEL-VERSION CONTAINER-RUNTIME";
+    let columns =
+        "NAME STATUS ROLES AGE VERSION INTERNAL-IP EXTERNAL-IP OS-IMAGE KERNEL-VERSION CONTAINER-RUNTIME";
     assert_eq!(words(nodes.lines().next().unwrap_or_default()), columns, "{nodes}");
     assert!(nodes.contains(" Ready ") && nodes.contains("containerd://"), "{nodes}");
     let pods = kubectl.run(&["get", "pods", "-A", "-o", "wide"]);
@@ -47,7 +48,10 @@ fn describe_and_events_tell_the_pods_story() {
     assert!(told.contains("Successfully assigned story/hero to"), "{told}");
     assert!(told.contains("GREETING:  hi") && told.contains("State:          Running"), "{told}");
     let node = kubectl.run(&["describe", "node"]);
-    assert!(node.contains("hero") && node.contains("Allocatable:") && node.contains("KubeletReady"), "{node}");
+    assert!(
+        node.contains("hero") && node.contains("Allocatable:") && node.contains("KubeletReady"),
+        "{node}"
+    );
 }
 
 #[test]
@@ -63,7 +67,8 @@ fn explain_describes_fields() {
 fn watch_shows_changes_as_they_come() {
     let _shared = cluster::share();
     let (kubectl, _) = cluster::namespace("watching");
-    let mut watch = kubectl.start(&["get", "pods", "-w", "-n", "watching", "--output-watch-events", "--no-headers"]);
+    let mut watch =
+        kubectl.start(&["get", "pods", "-w", "-n", "watching", "--output-watch-events", "--no-headers"]);
     let mut lines = BufReader::new(watch.0.stdout.take().expect("piped")).lines().map_while(Result::ok);
     kubectl.run_with(&["apply", "-n", "watching", "-f", "-"], &manifest("seen"));
     assert!(lines.any(|line| line.starts_with("MODIFIED") && line.contains("Running")));

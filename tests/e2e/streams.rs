@@ -25,7 +25,12 @@ fn pod(kubectl: &Kubectl, namespace: &str, name: &str, script: &str) {
 fn logs_are_read_and_followed() {
     let _shared = cluster::share();
     let (kubectl, _) = cluster::namespace("logs");
-    pod(&kubectl, "logs", "count", "i=0; while true; do i=$((i+1)); echo line $i; echo oops $i >&2; sleep 0.1; done");
+    pod(
+        &kubectl,
+        "logs",
+        "count",
+        "i=0; while true; do i=$((i+1)); echo line $i; echo oops $i >&2; sleep 0.1; done",
+    );
     eventually("five lines", || match kubectl.run(&["logs", "count", "-n", "logs"]) {
         text if text.contains("line 5\n") && text.contains("oops 5\n") => Ok(()),
         text => Err(text),
@@ -45,7 +50,8 @@ fn exec_carries_input_output_and_exit_codes() {
     let (kubectl, _) = cluster::namespace("exec");
     pod(&kubectl, "exec", "box", "sleep 3600");
     assert_eq!(kubectl.run(&["exec", "box", "-n", "exec", "--", "echo", "hello"]), "hello\n");
-    let counted = kubectl.run_with(&["exec", "-i", "box", "-n", "exec", "--", "wc", "-c"], &"x".repeat(100_000));
+    let counted =
+        kubectl.run_with(&["exec", "-i", "box", "-n", "exec", "--", "wc", "-c"], &"x".repeat(100_000));
     assert_eq!(counted.trim(), "100000", "all of standard input and its end arrive");
     let failed = kubectl.try_run(&["exec", "box", "-n", "exec", "--", "sh", "-c", "echo no >&2; exit 7"]);
     let failed = failed.expect_err("the exit code is the command's");
@@ -100,7 +106,8 @@ fn port_forward_reaches_a_server_in_the_pod() {
     let mut forward = kubectl.start(&["port-forward", "pod/web", ":8080", "-n", "forward"]);
     let mut lines = BufReader::new(forward.0.stdout.take().expect("piped")).lines();
     let line = lines.next().expect("says where").expect("text");
-    let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).expect("a port").to_owned();
+    let port =
+        line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(' ').next()).expect("a port").to_owned();
     for _ in 0..3 {
         let page = eventually("the page", || page(&port));
         assert!(page.ends_with("page\n"), "{page}");

@@ -10,7 +10,17 @@ fn containers_live_through_kill_and_everything_is_found_again() {
     let _alone = cluster::alone();
     let (kubectl, _) = cluster::namespace("survival");
     kubectl.run(&[
-        "create", "deployment", "web", "--image", IMAGE, "--replicas=2", "-n", "survival", "--", "sleep", "3600",
+        "create",
+        "deployment",
+        "web",
+        "--image",
+        IMAGE,
+        "--replicas=2",
+        "-n",
+        "survival",
+        "--",
+        "sleep",
+        "3600",
     ]);
     kubectl.run(&["rollout", "status", "deployment/web", "-n", "survival", "--timeout=60s"]);
     let before = containers(&kubectl);

@@ -75,7 +75,17 @@ fn create_and_expose_make_a_service_with_endpoints() {
     let _shared = cluster::share();
     let (kubectl, _) = cluster::namespace("creation");
     let created = kubectl.run(&[
-        "create", "deployment", "hello", "--image", IMAGE, "--replicas=2", "-n", "creation", "--", "sleep", "3600",
+        "create",
+        "deployment",
+        "hello",
+        "--image",
+        IMAGE,
+        "--replicas=2",
+        "-n",
+        "creation",
+        "--",
+        "sleep",
+        "3600",
     ]);
     assert_eq!(created, "deployment.apps/hello created\n");
     kubectl.run(&["rollout", "status", "deployment/hello", "-n", "creation", "--timeout=60s"]);
@@ -93,13 +103,24 @@ fn create_and_expose_make_a_service_with_endpoints() {
     };
     assert_eq!(sorted(&addresses), sorted(&pods));
     kubectl.run(&["delete", "namespace", "creation", "--timeout=60s"]);
-    assert!(kubectl.try_run(&["get", "namespace", "creation"]).is_err_and(|error| error.contains("NotFound")));
+    assert!(
+        kubectl.try_run(&["get", "namespace", "creation"]).is_err_and(|error| error.contains("NotFound"))
+    );
 }
 
 fn serves(kubectl: &Kubectl) -> String {
     eventually("the page", || {
         kubectl.try_run(&[
-            "exec", "-n", "workloads", "deployment/web", "--", "wget", "-q", "-O", "-", "http://127.0.0.1:8080/",
+            "exec",
+            "-n",
+            "workloads",
+            "deployment/web",
+            "--",
+            "wget",
+            "-q",
+            "-O",
+            "-",
+            "http://127.0.0.1:8080/",
         ])
     })
 }

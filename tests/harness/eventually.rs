@@ -25,7 +25,9 @@ pub fn eventually_within<T, E: Debug>(
     loop {
         match look() {
             Ok(seen) => return seen,
-            Err(last) if start.elapsed() > patience => panic!("{what}: not within {patience:?}; last: {last:?}"),
+            Err(last) if start.elapsed() > patience => {
+                panic!("{what}: not within {patience:?}; last: {last:?}")
+            }
             Err(_) => std::thread::sleep(PAUSE),
         }
     }

@@ -115,7 +115,9 @@ where
                 Fault::Late(delay) => tokio::time::sleep(delay).await,
                 Fault::None | Fault::Refused => {}
             }
-            Ok(answer.map(|body| Breaking { body: body.map_err(Into::into).boxed_unsync(), chunks }.boxed_unsync()))
+            Ok(answer.map(|body| {
+                Breaking { body: body.map_err(Into::into).boxed_unsync(), chunks }.boxed_unsync()
+            }))
         })
     }
 }

@@ -3,6 +3,7 @@
 //! `process` runs the real binary, `kubectl` the machine's own kubectl, `image` makes container images without a
 //! registry, `eventually` waits on state and never on time.
 
+pub mod cluster;
 pub mod eventually;
 pub mod faults;
 pub mod image;

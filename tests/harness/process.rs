@@ -41,14 +41,19 @@ impl Process {
         let mut child = spawn_on_a_lasting_thread(command);
         let (sender, lines) = mpsc::channel();
         let output = BufReader::new(child.stdout.take().expect("piped"));
-        std::thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| _ = sender.send(line)));
+        std::thread::spawn(move || {
+            output.lines().map_while(Result::ok).for_each(|line| _ = sender.send(line))
+        });
         let mut printed = Vec::new();
         loop {
             match lines.recv_timeout(START) {
                 Ok(line) => printed.push(line),
                 Err(error) => {
                     let _ = child.kill();
-                    panic!("steersman {arguments:?} is not ready ({error}): {printed:#?}\n{}", tail(data_dir));
+                    panic!(
+                        "steersman {arguments:?} is not ready ({error}): {printed:#?}\n{}",
+                        tail(data_dir)
+                    );
                 }
             }
             if printed.last().is_some_and(|line| line.starts_with("ready")) {

@@ -52,8 +52,10 @@ fn crates_use_only_what_the_architecture_allows() {
 #[test]
 fn every_crate_of_the_workspace_has_a_row() {
     let rows: BTreeSet<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
-    let missing: Vec<_> =
-        direct_dependencies().into_keys().filter(|name| name != "tests" && !rows.contains(name.as_str())).collect();
+    let missing: Vec<_> = direct_dependencies()
+        .into_keys()
+        .filter(|name| name != "tests" && !rows.contains(name.as_str()))
+        .collect();
     assert!(missing.is_empty(), "add a row to ALLOWED and to ARCHITECTURE.md: {missing:?}");
 }
 
@@ -62,9 +64,17 @@ const INSIDE: &[(&str, &[&str], &str)] = &[
     ("scheduler/src/queue/", &["crate::plugins"], "only lib.rs and the profile name plugins"),
     ("scheduler/src/cache/", &["crate::plugins"], "only lib.rs and the profile name plugins"),
     ("scheduler/src/framework/", &["crate::plugins"], "only lib.rs and the profile name plugins"),
-    ("apiserver/src/store/", &["crate::kinds", "crate::verbs", "crate::http"], "the store knows bytes, not kinds"),
+    (
+        "apiserver/src/store/",
+        &["crate::kinds", "crate::verbs", "crate::http"],
+        "the store knows bytes, not kinds",
+    ),
     ("apiserver/src/kinds/", &["crate::store", "crate::http"], "a row is data and pure functions"),
-    ("apiserver/src/schema/", &["crate::store", "crate::http", "crate::verbs"], "the schema is data and walks"),
+    (
+        "apiserver/src/schema/",
+        &["crate::store", "crate::http", "crate::verbs"],
+        "the schema is data and walks",
+    ),
 ];
 
 #[test]
@@ -88,7 +98,8 @@ fn direct_dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .output()
         .expect("cargo metadata runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
     let packages = metadata["packages"].as_array().expect("a list of packages");
     let normal = |dependency: &&serde_json::Value| dependency["kind"].is_null();
     packages

@@ -25,8 +25,10 @@ fn make_targets_named_in_the_readme_exist() {
 #[test]
 fn the_code_map_names_folders_that_exist() {
     let map = document("ARCHITECTURE.md");
-    let rows = map.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|rest| rest.split('`').next());
-    let missing: Vec<_> = rows.filter(|path| path.ends_with('/') && !crate::root().join(path).is_dir()).collect();
+    let rows =
+        map.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|rest| rest.split('`').next());
+    let missing: Vec<_> =
+        rows.filter(|path| path.ends_with('/') && !crate::root().join(path).is_dir()).collect();
     assert!(missing.is_empty(), "ARCHITECTURE.md maps folders that are gone: {missing:?}");
 }
 

@@ -18,8 +18,11 @@ fn files_are_short_enough_to_read() {
 
 #[test]
 fn files_say_what_they_promise() {
-    let silent: Vec<_> =
-        crate::rust_files().into_iter().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| path).collect();
+    let silent: Vec<_> = crate::rust_files()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//!"))
+        .map(|(path, _)| path)
+        .collect();
     assert!(silent.is_empty(), "begin with a `//!` header:\n{}", silent.join("\n"));
 }
 
