@@ -14,7 +14,10 @@ pub mod http;
 pub mod kinds;
 mod metrics;
 pub mod object;
+pub mod pki;
+mod run;
 pub mod schema;
+pub mod serve;
 mod server;
 mod service;
 pub mod status;
@@ -23,4 +26,5 @@ mod subresources;
 mod verbs;
 
 pub use config::Config;
+pub use run::{Args, Started, run, start, write_kubeconfig};
 pub use service::{Apiserver, AsUser, OpenError};

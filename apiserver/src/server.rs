@@ -1,6 +1,6 @@
 //! Everything a request may need, shared by all of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use component::clock::Clock;
 use component::random::Random;
@@ -15,6 +15,7 @@ use crate::discovery::Documents;
 use crate::http::limits::Limits;
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
+use crate::pki::Identity;
 use crate::status::ApiResult;
 use crate::store::Store;
 
@@ -32,6 +33,8 @@ pub(crate) struct Server {
     pub readiness: Readiness,
     pub limits: Limits,
     pub metrics: Metrics,
+    /// What node agents know this server by.
+    pub kubelet_client: OnceLock<Identity>,
 }
 
 impl Server {

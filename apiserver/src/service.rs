@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -26,6 +26,7 @@ use crate::http::body::Body;
 use crate::http::{BodyError, handle};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
+use crate::pki::Identity;
 use crate::server::Server;
 use crate::store::{EngineChoice, Expect, Store, StoreConfig, Write};
 use crate::verbs::encode;
@@ -64,6 +65,7 @@ impl Apiserver {
             allocations: Arc::new(Allocations::default()),
             readiness: Readiness::new(),
             limits: Default::default(),
+            kubelet_client: OnceLock::new(),
             metrics: Metrics::default(),
             tasks: tasks.clone(),
             config,
@@ -80,6 +82,15 @@ impl Apiserver {
     #[must_use]
     pub fn as_user(&self, user: User) -> AsUser {
         AsUser { apiserver: self.clone(), user }
+    }
+
+    /// The certificate the server shows to node agents.
+    pub fn use_kubelet_client(&self, identity: &Identity) {
+        let _ = self.server.kubelet_client.set(identity.clone());
+    }
+
+    pub(crate) fn inner(&self) -> Arc<Server> {
+        self.server.clone()
     }
 
     /// What must be ready before `/readyz` says so.

@@ -1,0 +1,189 @@
+//! The API server as a process: flags, data directory, certificates, listener.
+//!
+//! Promise: `admin.kubeconfig` (mode 0600) is in the data directory before the line that begins with `ready` is
+//! printed, and `/readyz` is ok at that moment.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use component::clock::Clock;
+use component::tasks::Tasks;
+
+use crate::config::Config;
+use crate::pki::{self, Identity, Pki};
+use crate::serve::{TlsSetup, listen};
+use crate::service::Apiserver;
+
+/// Flags of the API server; upstream's names where upstream has them.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Directory for the store, the certificates and admin.kubeconfig.
+    #[arg(long, default_value = "data")]
+    pub data_dir: PathBuf,
+
+    /// Address to listen on.
+    #[arg(long, default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+
+    /// Port to serve HTTPS on; 0 takes a free one.
+    #[arg(long, default_value_t = 6443)]
+    pub secure_port: u16,
+
+    /// Address that other members of the cluster reach the server at. Default: the first of this machine.
+    #[arg(long)]
+    pub advertise_address: Option<IpAddr>,
+
+    /// Addresses for Services.
+    #[arg(long, default_value = "10.96.0.0/16")]
+    pub service_cluster_ip_range: String,
+
+    /// Ports for Services on nodes.
+    #[arg(long, default_value = "30000-32767", value_parser = port_range)]
+    pub service_node_port_range: (u16, u16),
+
+    /// More names or addresses for the serving certificate.
+    #[arg(long = "tls-san")]
+    pub tls_sans: Vec<String>,
+}
+
+/// A server with its listener, its CA and its administrator's kubeconfig.
+#[derive(Debug)]
+pub struct Started {
+    /// The service, for clients in this process.
+    pub apiserver: Apiserver,
+    /// Signs certificates for the other components.
+    pub pki: Pki,
+    /// Where the server listens.
+    pub address: SocketAddr,
+    /// The URL in kubeconfigs.
+    pub url: String,
+    /// The administrator's kubeconfig.
+    pub kubeconfig: PathBuf,
+}
+
+/// Runs the API server alone until the process is told to stop.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    let (clock, tasks) = (Clock::start(), Tasks::new());
+    let started = start(&args, clock, &tasks).await?;
+    let kubeconfig = started.kubeconfig.display();
+    // The one line that scripts wait for.
+    let mut out = std::io::stdout();
+    writeln!(out, "ready: {} (export KUBECONFIG={kubeconfig})", started.url).context("stdout is closed")?;
+    out.flush().context("stdout is closed")?;
+    let stopped = tokio::select! {
+        signal = told_to_stop() => signal,
+        name = tasks.failed() => Err(anyhow::anyhow!("task {name} panicked")),
+    };
+    tasks.stop().await;
+    stopped
+}
+
+/// Opens the store, makes the certificates, listens and writes the kubeconfig.
+pub async fn start(args: &Args, clock: Clock, tasks: &Tasks) -> anyhow::Result<Started> {
+    let data_dir = std::path::absolute(&args.data_dir).context("the data directory has no absolute path")?;
+    std::fs::create_dir_all(&data_dir)
+        .with_context(|| format!("cannot make the data directory {}", data_dir.display()))?;
+    let advertise = args.advertise_address.or_else(own_address).unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let pki = Pki::open(data_dir.join("pki"), &clock)?;
+    let config = Config {
+        data_dir: Some(data_dir.join("store")),
+        service_cidr: args.service_cluster_ip_range.clone(),
+        node_port_range: args.service_node_port_range,
+        advertise: Some(SocketAddr::new(advertise, args.secure_port)),
+        seed: None,
+    };
+    let (names, addresses) = subjects(args, advertise)?;
+    let kubelet_client =
+        pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", &["system:masters"])?;
+    let apiserver = Apiserver::open(config, clock, tasks).await?;
+    apiserver.use_kubelet_client(&kubelet_client);
+    let tls = TlsSetup {
+        serving: pki.serving("apiserver", "kube-apiserver", &names, &addresses)?,
+        client_ca: pki.ca_certificate().to_owned(),
+    };
+    let wanted = SocketAddr::new(args.bind_address, args.secure_port);
+    let listening = listen(apiserver.clone(), &tls, wanted, tasks).await?;
+    let host = if args.bind_address.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { args.bind_address };
+    let url = format!("https://{}", SocketAddr::new(host, listening.address.port()));
+    let admin = pki.client("admin", "kubernetes-admin", &["system:masters"])?;
+    let kubeconfig = data_dir.join("admin.kubeconfig");
+    write_kubeconfig(&kubeconfig, &url, pki.ca_certificate(), "admin", &admin)?;
+    Ok(Started { apiserver, pki, address: listening.address, url, kubeconfig })
+}
+
+/// Writes a kubeconfig with the certificates inside, readable by its owner only.
+pub fn write_kubeconfig(
+    path: &Path,
+    url: &str,
+    ca: &str,
+    user: &str,
+    identity: &Identity,
+) -> Result<(), pki::PkiError> {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    let text = format!(
+        "apiVersion: v1\nkind: Config\nclusters:\n- name: steersman\n  cluster:\n    server: {url}\n    \
+         certificate-authority-data: {}\nusers:\n- name: {user}\n  user:\n    client-certificate-data: {}\n    \
+         client-key-data: {}\ncontexts:\n- name: steersman\n  context:\n    cluster: steersman\n    user: {user}\n\
+         current-context: steersman\n",
+        STANDARD.encode(ca),
+        STANDARD.encode(&identity.certificate),
+        STANDARD.encode(&identity.key)
+    );
+    pki::write(path, &text, 0o600)
+}
+
+/// Names and addresses for the serving certificate.
+fn subjects(args: &Args, advertise: IpAddr) -> anyhow::Result<(Vec<String>, Vec<IpAddr>)> {
+    let cluster = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let mut names: Vec<String> = cluster.iter().map(|name| (*name).to_owned()).collect();
+    names.push("localhost".to_owned());
+    let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), advertise];
+    addresses.extend(first_address(&args.service_cluster_ip_range));
+    if !args.bind_address.is_unspecified() {
+        addresses.push(args.bind_address);
+    }
+    for san in &args.tls_sans {
+        match san.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => names.push(san.clone()),
+        }
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok((names, addresses))
+}
+
+/// The address of the `kubernetes` Service: the first of its range.
+fn first_address(cidr: &str) -> Option<IpAddr> {
+    let network: IpAddr = cidr.split('/').next()?.parse().ok()?;
+    Some(match network {
+        IpAddr::V4(v4) => IpAddr::V4((u32::from(v4) + 1).into()),
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) + 1).into()),
+    })
+}
+
+/// The address this machine would use to reach others. Sends nothing.
+fn own_address() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|address| !address.is_unspecified())
+}
+
+fn port_range(text: &str) -> Result<(u16, u16), String> {
+    let parse = |part: &str| part.trim().parse::<u16>().map_err(|_| format!("{part:?} is not a port"));
+    let (first, last) = text.split_once('-').ok_or("expected FIRST-LAST, such as 30000-32767")?;
+    let range = (parse(first)?, parse(last)?);
+    if range.0 > range.1 { Err("the first port is above the last".to_owned()) } else { Ok(range) }
+}
+
+async fn told_to_stop() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    tokio::select! {
+        ended = tokio::signal::ctrl_c() => ended.context("cannot listen for SIGINT"),
+        _ = terminate.recv() => Ok(()),
+    }
+}
