@@ -17,6 +17,7 @@ use crate::http::respond::Answer;
 use crate::http::route::Verb;
 use crate::kinds::Kind;
 use crate::object;
+use crate::schema;
 use crate::server::Server;
 use crate::status::{ApiError, ApiResult};
 use crate::store::{CommitError, Expect, Write};
@@ -53,6 +54,7 @@ pub(crate) async fn create_object(
     if kind.strategy.has_generation() {
         object::set_at(&mut object, &["metadata", "generation"], 1);
     }
+    schema::settle(decode::definition(&kind.definition)?, &mut object);
     let generated = object::name(&object).is_empty() && !object::meta_str(&object, "generateName").is_empty();
     for attempt in 1.. {
         if generated {

@@ -10,69 +10,191 @@ use crate::http::negotiate::{Format, body_format};
 use crate::http::query::FieldValidation;
 use crate::kinds::Kind;
 use crate::object;
+use crate::schema::{self, DecodeError, Decoded, Definition, Registry, decode};
 use crate::status::{ApiError, ApiResult};
 
 /// The body as an object of this kind, checked and defaulted.
 pub(crate) fn object(call: &Call, kind: &Kind, validation: FieldValidation) -> ApiResult<Value> {
-    let mut object = raw(call)?;
-    finish(call, kind, &mut object, validation)?;
-    Ok(object)
+    let definition = definition(&kind.definition)?;
+    let Decoded { mut value, problems } = read(call, Some(definition), &Expected::of(kind))?;
+    strict(call, kind, &problems, validation)?;
+    finish(kind, &mut value);
+    Ok(value)
 }
 
-/// Checks and defaults a decoded object.
-pub(crate) fn finish(
-    _call: &Call,
-    kind: &Kind,
-    object: &mut Value,
-    _validation: FieldValidation,
-) -> ApiResult<()> {
-    check_type(kind, object)?;
-    object::meta_mut(object).remove("managedFields");
-    kind.strategy.apply_defaults(object);
-    Ok(())
+/// Checks and defaults an object that was made in memory, such as a patched one. Answers with what a strict
+/// reader holds against it.
+pub(crate) fn patched(kind: &Kind, object: &mut Value) -> ApiResult<Vec<String>> {
+    let expected = Expected::of(kind);
+    expected.check(object)?;
+    let problems = schema::check(definition(&kind.definition)?, object)
+        .map_err(|error| expected.unfit(&error.to_string()))?;
+    finish(kind, object);
+    Ok(problems)
+}
+
+/// The body as an object of a kind that is not the path's own (`Binding`, `Scale`, `Eviction` ...).
+pub(crate) fn foreign(
+    call: &Call,
+    group: &str,
+    version: &str,
+    kind: &str,
+    validation: FieldValidation,
+) -> ApiResult<Value> {
+    let definition = Registry::builtin()
+        .for_kind(group, version, kind)
+        .ok_or_else(|| ApiError::internal(format!("no schema of {kind}")))?;
+    let expected = Expected { group, version, kind };
+    let Decoded { value, problems } = read(call, Some(definition), &expected)?;
+    report(call, &expected, &problems, validation)?;
+    Ok(value)
 }
 
 /// The body as options (`DeleteOptions` ...), whose version may be that of any group.
-pub(crate) fn options(call: &Call, _kind: &str) -> ApiResult<Value> {
-    raw(call)
-}
-
-fn raw(call: &Call) -> ApiResult<Value> {
+pub(crate) fn options(call: &Call, kind: &str) -> ApiResult<Value> {
+    let definition = Registry::builtin().for_kind("", "v1", kind);
+    let expected = Expected { group: "", version: "v1", kind };
     match body_format(&call.headers)? {
-        Format::Yaml => {
-            serde_yaml_ng::from_slice(&call.body).map_err(|error| ApiError::bad_request(error.to_string()))
-        }
-        _ => serde_json::from_slice(&call.body).map_err(|error| {
-            ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
-        }),
+        Format::Protobuf => Ok(protobuf(call, &expected)?.value),
+        Format::Yaml => decode::yaml(&call.body, definition).map_err(|error| expected.refuse(&error)).map(|d| d.value),
+        Format::Json => decode::json(&call.body, definition).map_err(|error| expected.refuse(&error)).map(|d| d.value),
     }
 }
 
-fn check_type(kind: &Kind, object: &mut Value) -> ApiResult<()> {
-    if !object.is_object() {
-        return Err(ApiError::bad_request("couldn't get version/kind; json parse error: the body is no object"));
+/// What a kind's schema is called, found.
+pub(crate) fn definition(name: &str) -> ApiResult<&'static Definition> {
+    Registry::builtin().definition(name).ok_or_else(|| ApiError::internal(format!("no schema {name}")))
+}
+
+fn read(call: &Call, definition: Option<&Definition>, expected: &Expected<'_>) -> ApiResult<Decoded> {
+    let read = match body_format(&call.headers)? {
+        Format::Json => decode::json(&call.body, definition),
+        Format::Yaml => decode::yaml(&call.body, definition),
+        Format::Protobuf => {
+            let mut decoded = protobuf(call, expected)?;
+            expected.check(&mut decoded.value)?;
+            return Ok(decoded);
+        }
+    };
+    let mut decoded = read.map_err(|error| {
+        // A body of another kind is told as such, not by the fields that do not fit.
+        let other = decode::json(&call.body, None).ok().and_then(|mut any| expected.check(&mut any.value).err());
+        other.unwrap_or_else(|| expected.refuse(&error))
+    })?;
+    expected.check(&mut decoded.value)?;
+    Ok(decoded)
+}
+
+fn protobuf(_call: &Call, _expected: &Expected<'_>) -> ApiResult<Decoded> {
+    Err(ApiError::unsupported_media_type(&crate::http::negotiate::ACCEPTED_BODIES))
+}
+
+fn finish(kind: &Kind, object: &mut Value) {
+    if let Some(Value::Object(meta)) = object.get_mut("metadata") {
+        // Who owns which field is not tracked yet.
+        meta.remove("managedFields");
     }
-    if object::str_at(object, &["kind"]).is_empty() {
-        object::set_at(object, &["kind"], kind.kind.to_string());
+    kind.strategy.apply_defaults(object);
+}
+
+fn strict(call: &Call, kind: &Kind, problems: &[String], validation: FieldValidation) -> ApiResult<()> {
+    report(call, &Expected::of(kind), problems, validation)
+}
+
+fn report(
+    call: &Call,
+    expected: &Expected<'_>,
+    problems: &[String],
+    validation: FieldValidation,
+) -> ApiResult<()> {
+    if problems.is_empty() {
+        return Ok(());
     }
-    if object::str_at(object, &["apiVersion"]).is_empty() {
-        object::set_at(object, &["apiVersion"], kind.api_version());
+    match validation {
+        FieldValidation::Strict => Err(expected.unfit(&strict_error(problems))),
+        FieldValidation::Warn => {
+            problems.iter().for_each(|problem| call.warn(problem));
+            Ok(())
+        }
+        FieldValidation::Ignore => Ok(()),
     }
-    let (version, name) = (object::str_at(object, &["apiVersion"]), object::str_at(object, &["kind"]));
-    if version != kind.api_version() {
-        return Err(ApiError::bad_request(format!(
-            "the API version in the data ({version}) does not match the expected API version ({})",
-            kind.api_version()
-        )));
+}
+
+/// The text that strict validation fails with.
+pub(crate) fn strict_error(problems: &[String]) -> String {
+    format!("strict decoding error: {}", problems.join(", "))
+}
+
+/// The kind that a body must be of.
+struct Expected<'a> {
+    group: &'a str,
+    version: &'a str,
+    kind: &'a str,
+}
+
+impl<'a> Expected<'a> {
+    fn of(kind: &'a Kind) -> Self {
+        Self { group: &kind.group, version: &kind.version, kind: &kind.kind }
     }
-    if name != kind.kind {
-        return Err(ApiError::bad_request(format!(
-            "{name} in version {:?} cannot be handled as a {}: no kind {name:?} is registered for version {version:?} \
-             in scheme \"pkg/api/legacyscheme/scheme.go:30\"",
-            kind.version, kind.kind
-        )));
+
+    fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
     }
-    Ok(())
+
+    /// Fills in what the body leaves out and refuses what it gets wrong.
+    fn check(&self, object: &mut Value) -> ApiResult<()> {
+        if !object.is_object() {
+            let why = "couldn't get version/kind; json parse error: json: cannot unmarshal a value that is no object";
+            return Err(ApiError::bad_request(why));
+        }
+        let wanted = self.api_version();
+        if object::str_at(object, &["kind"]).is_empty() {
+            object::set_at(object, &["kind"], self.kind);
+        }
+        if object::str_at(object, &["apiVersion"]).is_empty() {
+            object::set_at(object, &["apiVersion"], wanted.as_str());
+        }
+        let (version, kind) = (object::str_at(object, &["apiVersion"]), object::str_at(object, &["kind"]));
+        if kind != self.kind {
+            let short = version.rsplit('/').next().unwrap_or_default();
+            let known = Registry::builtin().for_kind(group_of(version), short, kind).is_some();
+            let why = if known {
+                format!("converting ({short}.{kind}) to ({short}.{}): unknown conversion", self.kind)
+            } else {
+                format!("no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"")
+            };
+            return Err(ApiError::bad_request(format!(
+                "{kind} in version {short:?} cannot be handled as a {}: {why}",
+                self.kind
+            )));
+        }
+        if version != wanted {
+            return Err(ApiError::bad_request(format!(
+                "the API version in the data ({version}) does not match the expected API version ({wanted})"
+            )));
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, error: &DecodeError) -> ApiError {
+        match error {
+            DecodeError::Syntax(why) => {
+                ApiError::bad_request(format!("couldn't get version/kind; json parse error: {why}"))
+            }
+            DecodeError::Mismatch(why) => self.unfit(why),
+        }
+    }
+
+    fn unfit(&self, why: &str) -> ApiError {
+        ApiError::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {why}",
+            self.kind, self.version, self.kind
+        ))
+    }
+}
+
+fn group_of(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// Puts the object into the namespace of the path, or refuses another.
@@ -100,23 +222,4 @@ pub(crate) fn check_name(call: &Call, object: &Value) -> ApiResult<()> {
             call.name()
         ))),
     }
-}
-
-/// The body as an object of a kind that is not the path's own (`Binding`, `Scale`, `Eviction` ...).
-pub(crate) fn foreign(
-    call: &Call,
-    group: &str,
-    version: &str,
-    kind: &str,
-    _validation: FieldValidation,
-) -> ApiResult<Value> {
-    let object = raw(call)?;
-    let wanted = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    let (sent_version, sent) = (object::str_at(&object, &["apiVersion"]), object::str_at(&object, &["kind"]));
-    if (!sent.is_empty() && sent != kind) || (!sent_version.is_empty() && sent_version != wanted) {
-        return Err(ApiError::bad_request(format!(
-            "{sent} in version {sent_version:?} cannot be handled as a {kind}"
-        )));
-    }
-    Ok(object)
 }

@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use super::transaction::{Part, Transaction};
 use super::{answer, decode};
+use crate::field::{FieldError, Path};
 use crate::http::call::Call;
 use crate::http::negotiate::media_type;
-use crate::http::query::WriteOptions;
+use crate::http::query::{FieldValidation, WriteOptions};
 use crate::http::respond::Answer;
 use crate::kinds::Kind;
 use crate::object;
@@ -42,7 +43,8 @@ pub(crate) async fn patch_part(
     let bytes = transaction
         .run(|old| {
             let mut new = patch.apply(kind, old)?;
-            decode::finish(call, kind, &mut new, options.field_validation)?;
+            let problems = decode::patched(kind, &mut new)?;
+            patch.report(call, &new, &problems, options.field_validation)?;
             decode::check_name(call, &new)?;
             if object::resource_version(&new) != object::resource_version(old) {
                 return Err(ApiError::modified(&kind.group, &kind.plural, call.name()));
@@ -72,6 +74,19 @@ impl Patch {
             STRATEGIC => serde_json::from_slice(&call.body).map(Self::Strategic).map_err(unreadable),
             _ => Err(ApiError::unsupported_media_type(&ACCEPTED)),
         }
+    }
+
+    /// What a strict reader holds against the patched object.
+    fn report(&self, call: &Call, new: &Value, problems: &[String], validation: FieldValidation) -> ApiResult<()> {
+        if problems.is_empty() || validation == FieldValidation::Ignore {
+            return Ok(());
+        }
+        if validation == FieldValidation::Warn {
+            problems.iter().for_each(|problem| call.warn(problem));
+            return Ok(());
+        }
+        let error = FieldError::invalid(Path::root("patch"), new.to_string(), decode::strict_error(problems));
+        Err(ApiError::invalid("", "", "", [error]))
     }
 
     /// The object after the patch.

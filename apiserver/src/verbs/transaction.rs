@@ -9,12 +9,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::encode;
+use super::{decode, encode};
 use crate::admission::{self, Attributes};
 use crate::http::call::Call;
 use crate::http::route::Verb;
 use crate::kinds::Kind;
 use crate::object;
+use crate::schema;
 use crate::server::Server;
 use crate::status::{ApiError, ApiResult};
 use crate::store::{CommitError, Expect, Record, Write};
@@ -101,6 +102,7 @@ impl Transaction<'_> {
             let generation = object::int_at(old, &["metadata", "generation"]).unwrap_or(0);
             object::set_at(new, &["metadata", "generation"], generation + 1);
         }
+        schema::settle(decode::definition(&kind.definition)?, new);
         let errors = match self.part {
             Part::Main => kind.validate_update(new, old),
             Part::Status => kind.validate_status_update(new, old),
