@@ -8,7 +8,6 @@
 pub mod decode;
 mod definition;
 mod load;
-pub mod protobuf;
 mod read;
 mod scalar;
 mod syntax;
