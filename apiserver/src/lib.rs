@@ -14,6 +14,7 @@ pub mod http;
 pub mod kinds;
 mod metrics;
 pub mod object;
+pub mod patch;
 pub mod pki;
 mod run;
 pub mod schema;
