@@ -3,7 +3,11 @@
 //! Promise: one file a subresource; each goes through `verbs::transaction` when it writes.
 
 mod binding;
+mod connect;
+mod container;
 mod finalize;
+mod log;
+mod node;
 mod scale;
 mod status;
 
@@ -36,6 +40,10 @@ pub(crate) async fn serve(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -
         Subresource::Scale { .. } => scale::serve(server, call, kind, sub).await,
         Subresource::Binding => binding::serve(server, call, kind).await,
         Subresource::Finalize => finalize::serve(server, call, kind).await,
+        Subresource::Log => log::serve(server, call, kind).await,
+        Subresource::Attach | Subresource::Exec | Subresource::PortForward => {
+            connect::serve(server, call, kind, sub).await
+        }
         _ => Err(ApiError::no_such_resource()),
     }
 }

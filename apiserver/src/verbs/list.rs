@@ -85,13 +85,15 @@ pub(crate) async fn page(server: &Server, options: &ListOptions, selection: &Sel
     let mut metadata = json!({ "resourceVersion": revision.to_string() });
     let mut until = None;
     if options.limit > 0 {
-        let mut rest = snapshot.range(&selection.prefix, after.as_deref()).filter(|r| selection.matches(r));
-        let last = rest.by_ref().take(options.limit).last().map(|record| record.key.as_str().to_owned());
-        if let (Some(last), Some(_)) = (last, rest.next()) {
+        let mut chosen = snapshot.range(&selection.prefix, after.as_deref()).filter(|r| selection.matches(r));
+        let last = chosen.by_ref().take(options.limit).last().map(|record| record.key.as_str().to_owned());
+        // Upstream says that there is more when there are more keys, whether or not they are selected.
+        let left = last.as_ref().map_or(0, |last| snapshot.range(&selection.prefix, Some(last)).count());
+        if let Some(last) = last.filter(|_| left > 0) {
             let start = last.strip_prefix(parent(selection)).unwrap_or(&last);
             metadata["continue"] = Token::encode(i64::try_from(revision.get()).unwrap_or(-1), start).into();
             if options.selects_all() {
-                metadata["remainingItemCount"] = (1 + rest.count()).into();
+                metadata["remainingItemCount"] = left.into();
             }
             until = Some(last);
         }
