@@ -1,42 +1,118 @@
 //! What the server counts about itself, under upstream's names.
 
 use std::fmt;
-use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use ::http::{Method, StatusCode};
+use component::metrics::{Counters, Gauges, Histograms, Registry};
 use tokio::time::Instant;
 
-use crate::http::route::Target;
+use crate::http::route::{Target, Verb};
+
+/// Upper bounds of request durations in seconds (apiserver `pkg/endpoints/metrics`), thinned out.
+const DURATIONS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 
 /// The server's metrics.
-#[derive(Clone, Default)]
-pub(crate) struct Metrics(Arc<()>);
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Counters,
+    durations: Histograms,
+    in_flight: Gauges,
+}
 
 /// A request being counted.
-#[derive(Debug)]
 pub(crate) struct Measured {
-    _began: Instant,
+    metrics: Metrics,
+    began: Instant,
+    labels: Vec<(&'static str, String)>,
+    kind: &'static str,
 }
 
 impl Metrics {
+    /// Registers the metrics.
+    pub(crate) fn new(registry: Registry) -> Self {
+        Self {
+            requests: registry.counters("apiserver_request_total", "Requests by what they were for and how they ended"),
+            durations: registry.histograms(
+                "apiserver_request_duration_seconds",
+                "Seconds until the answer began, without watches",
+                DURATIONS,
+            ),
+            in_flight: registry.gauges("apiserver_current_inflight_requests", "Requests being worked on"),
+            registry,
+        }
+    }
+
     /// Starts counting a request.
-    pub(crate) fn begin(&self, _target: &Target, _method: &Method) -> Measured {
-        Measured { _began: Instant::now() }
+    pub(crate) fn begin(&self, target: &Target, method: &Method) -> Measured {
+        let labels = match target {
+            Target::Resource(path) => vec![
+                ("verb", verb(path.verb).to_owned()),
+                ("group", path.group.clone()),
+                ("version", path.version.clone()),
+                ("resource", path.resource.clone()),
+                ("subresource", path.subresource.clone()),
+                ("scope", scope(path.name.is_empty(), path.namespace.is_empty()).to_owned()),
+                ("component", "apiserver".to_owned()),
+            ],
+            Target::Path(_) => vec![("verb", method.to_string()), ("component", "apiserver".to_owned())],
+        };
+        let writes = matches!(target, Target::Resource(path) if path.verb.writes());
+        let kind = if writes { "mutating" } else { "readOnly" };
+        self.in_flight.get_or_create(&vec![("request_kind", kind.to_owned())]).inc();
+        Measured { metrics: self.clone(), began: Instant::now(), labels, kind }
     }
 
     /// The exposition text.
     pub(crate) fn encode(&self) -> String {
-        String::new()
+        self.registry.encode()
     }
 }
 
 impl Measured {
-    /// The request has its answer.
-    pub(crate) fn end(self, _code: StatusCode) {}
+    /// The answer has begun.
+    pub(crate) fn end(mut self, code: StatusCode) {
+        let labels = std::mem::take(&mut self.labels);
+        if labels.first().is_some_and(|(_, verb)| verb != "WATCH") {
+            self.metrics.durations.get_or_create(&labels).observe(self.began.elapsed().as_secs_f64());
+        }
+        let mut labels = labels;
+        labels.push(("code", code.as_u16().to_string()));
+        self.metrics.requests.get_or_create(&labels).inc();
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        self.metrics.in_flight.get_or_create(&vec![("request_kind", self.kind.to_owned())]).dec();
+    }
 }
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Metrics")
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// Upstream names verbs by their method here.
+fn verb(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Get => "GET",
+        Verb::List => "LIST",
+        Verb::Watch => "WATCH",
+        Verb::Create => "POST",
+        Verb::Update => "PUT",
+        Verb::Patch => "PATCH",
+        Verb::Delete => "DELETE",
+        Verb::DeleteCollection => "DELETECOLLECTION",
+        Verb::Unknown => "other",
+    }
+}
+
+fn scope(collection: bool, cluster: bool) -> &'static str {
+    match (collection, cluster) {
+        (false, _) => "resource",
+        (true, false) => "namespace",
+        (true, true) => "cluster",
     }
 }

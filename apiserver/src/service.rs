@@ -66,7 +66,7 @@ impl Apiserver {
             readiness: Readiness::new(),
             limits: Default::default(),
             kubelet_client: OnceLock::new(),
-            metrics: Metrics::default(),
+            metrics: Metrics::new(component::metrics::Registry::new()),
             tasks: tasks.clone(),
             config,
             store,

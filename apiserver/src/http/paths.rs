@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -30,7 +31,7 @@ pub(crate) async fn answer(
     let trimmed = path.strip_suffix('/').unwrap_or(path);
     let outcome = match trimmed {
         "/version" => respond::value_as(StatusCode::OK, &version(), Output { pretty: true, ..plain }),
-        "/metrics" => Ok(respond::text(StatusCode::OK, server.metrics.encode().into_bytes())),
+        "/metrics" => Ok(metrics(server)),
         "" => respond::value_as(StatusCode::OK, &json!({ "paths": PATHS }), Output { pretty: true, ..plain }),
         _ if is_health(trimmed) => Ok(health(server, trimmed, query)),
         _ if trimmed.starts_with("/api") => {
@@ -44,6 +45,12 @@ pub(crate) async fn answer(
         _ => Ok(page_not_found()),
     };
     outcome.unwrap_or_else(|error| failure(&error, plain))
+}
+
+fn metrics(server: &Server) -> Answer {
+    let mut answer = respond::text(StatusCode::OK, server.metrics.encode().into_bytes());
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(component::metrics::CONTENT_TYPE));
+    answer
 }
 
 const PATHS: [&str; 9] =

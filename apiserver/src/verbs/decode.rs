@@ -3,10 +3,10 @@
 //! Promise: what comes out has the right kind and version, no unknown fields, and the defaults of its schema
 //! and kind. What is wrong with the body is said in upstream's words.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::call::Call;
-use crate::http::negotiate::{Format, body_format};
+use crate::http::negotiate::{ACCEPTED_BODIES, Format, body_format};
 use crate::http::query::FieldValidation;
 use crate::kinds::Kind;
 use crate::object;
@@ -55,7 +55,7 @@ pub(crate) fn options(call: &Call, kind: &str) -> ApiResult<Value> {
     let definition = Registry::builtin().for_kind("", "v1", kind);
     let expected = Expected { group: "", version: "v1", kind };
     match body_format(&call.headers)? {
-        Format::Protobuf => Ok(protobuf(call, &expected)?.value),
+        Format::Protobuf => Ok(protobuf(call, definition, &expected)?.value),
         Format::Yaml => decode::yaml(&call.body, definition).map_err(|error| expected.refuse(&error)).map(|d| d.value),
         Format::Json => decode::json(&call.body, definition).map_err(|error| expected.refuse(&error)).map(|d| d.value),
     }
@@ -71,7 +71,7 @@ fn read(call: &Call, definition: Option<&Definition>, expected: &Expected<'_>) -
         Format::Json => decode::json(&call.body, definition),
         Format::Yaml => decode::yaml(&call.body, definition),
         Format::Protobuf => {
-            let mut decoded = protobuf(call, expected)?;
+            let mut decoded = protobuf(call, definition, expected)?;
             expected.check(&mut decoded.value)?;
             return Ok(decoded);
         }
@@ -85,8 +85,20 @@ fn read(call: &Call, definition: Option<&Definition>, expected: &Expected<'_>) -
     Ok(decoded)
 }
 
-fn protobuf(_call: &Call, _expected: &Expected<'_>) -> ApiResult<Decoded> {
-    Err(ApiError::unsupported_media_type(&crate::http::negotiate::ACCEPTED_BODIES))
+/// Protobuf names its kind in the envelope; unknown fields in it are no error, as upstream.
+fn protobuf(call: &Call, definition: Option<&Definition>, expected: &Expected<'_>) -> ApiResult<Decoded> {
+    let unfit = |error: schema::protobuf::ProtobufError| expected.unfit(&error.to_string());
+    let envelope = schema::protobuf::open(&call.body).map_err(unfit)?;
+    let mut named = json!({ "apiVersion": envelope.api_version, "kind": envelope.kind });
+    if definition.is_some_and(|definition| definition.short_name() != envelope.kind) {
+        expected.check(&mut named)?;
+    }
+    let definition = definition.ok_or_else(|| ApiError::unsupported_media_type(&ACCEPTED_BODIES))?;
+    let mut value = schema::protobuf::decode_as(definition, envelope.raw).map_err(unfit)?;
+    for key in ["apiVersion", "kind"] {
+        object::set_at(&mut value, &[key], named[key].take());
+    }
+    Ok(Decoded { value, problems: Vec::new() })
 }
 
 fn finish(kind: &Kind, object: &mut Value) {
