@@ -4,7 +4,6 @@
 //! `subresources` do the work, `kinds` and `schema` say what an object of each kind is, `store` keeps it.
 
 mod admission;
-mod allocation;
 pub mod authn;
 pub mod authz;
 mod config;

@@ -12,8 +12,9 @@ use component::clock::Clock;
 use component::tasks::Tasks;
 
 use crate::config::Config;
+use crate::kinds::allocate::Cidr;
 use crate::pki::{self, Identity, Pki};
-use crate::serve::{TlsSetup, listen};
+use crate::serve::{TlsSetup, bind, serve_on};
 use crate::service::Apiserver;
 
 /// Flags of the API server; upstream's names where upstream has them.
@@ -37,7 +38,7 @@ pub struct Args {
 
     /// Addresses for Services.
     #[arg(long, default_value = "10.96.0.0/16")]
-    pub service_cluster_ip_range: String,
+    pub service_cluster_ip_range: Cidr,
 
     /// Ports for Services on nodes.
     #[arg(long, default_value = "30000-32767", value_parser = port_range)]
@@ -87,11 +88,15 @@ pub async fn start(args: &Args, clock: Clock, tasks: &Tasks) -> anyhow::Result<S
         .with_context(|| format!("cannot make the data directory {}", data_dir.display()))?;
     let advertise = args.advertise_address.or_else(own_address).unwrap_or(Ipv4Addr::LOCALHOST.into());
     let pki = Pki::open(data_dir.join("pki"), &clock)?;
+    let wanted = SocketAddr::new(args.bind_address, args.secure_port);
+    // Before the store opens: a taken port is told before anything else happens.
+    let listener = bind(wanted).await?;
+    let address = listener.local_addr().context("the listener has no address")?;
     let config = Config {
         data_dir: Some(data_dir.join("store")),
-        service_cidr: args.service_cluster_ip_range.clone(),
+        service_cidr: args.service_cluster_ip_range,
         node_port_range: args.service_node_port_range,
-        advertise: Some(SocketAddr::new(advertise, args.secure_port)),
+        advertise: Some(SocketAddr::new(advertise, address.port())),
         seed: None,
     };
     let (names, addresses) = subjects(args, advertise)?;
@@ -103,14 +108,13 @@ pub async fn start(args: &Args, clock: Clock, tasks: &Tasks) -> anyhow::Result<S
         serving: pki.serving("apiserver", "kube-apiserver", &names, &addresses)?,
         client_ca: pki.ca_certificate().to_owned(),
     };
-    let wanted = SocketAddr::new(args.bind_address, args.secure_port);
-    let listening = listen(apiserver.clone(), &tls, wanted, tasks).await?;
+    serve_on(listener, apiserver.clone(), &tls, tasks)?;
     let host = if args.bind_address.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { args.bind_address };
-    let url = format!("https://{}", SocketAddr::new(host, listening.address.port()));
+    let url = format!("https://{}", SocketAddr::new(host, address.port()));
     let admin = pki.client("admin", "kubernetes-admin", &["system:masters"])?;
     let kubeconfig = data_dir.join("admin.kubeconfig");
     write_kubeconfig(&kubeconfig, &url, pki.ca_certificate(), "admin", &admin)?;
-    Ok(Started { apiserver, pki, address: listening.address, url, kubeconfig })
+    Ok(Started { apiserver, pki, address, url, kubeconfig })
 }
 
 /// Writes a kubeconfig with the certificates inside, readable by its owner only.
@@ -141,7 +145,7 @@ fn subjects(args: &Args, advertise: IpAddr) -> anyhow::Result<(Vec<String>, Vec<
     let mut names: Vec<String> = cluster.iter().map(|name| (*name).to_owned()).collect();
     names.push("localhost".to_owned());
     let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), advertise];
-    addresses.extend(first_address(&args.service_cluster_ip_range));
+    addresses.push(args.service_cluster_ip_range.first());
     if !args.bind_address.is_unspecified() {
         addresses.push(args.bind_address);
     }
@@ -154,15 +158,6 @@ fn subjects(args: &Args, advertise: IpAddr) -> anyhow::Result<(Vec<String>, Vec<
     addresses.sort_unstable();
     addresses.dedup();
     Ok((names, addresses))
-}
-
-/// The address of the `kubernetes` Service: the first of its range.
-fn first_address(cidr: &str) -> Option<IpAddr> {
-    let network: IpAddr = cidr.split('/').next()?.parse().ok()?;
-    Some(match network {
-        IpAddr::V4(v4) => IpAddr::V4((u32::from(v4) + 1).into()),
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) + 1).into()),
-    })
 }
 
 /// The address this machine would use to reach others. Sends nothing.

@@ -21,7 +21,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::authn::certificate;
 use crate::http::handle;
@@ -65,25 +65,32 @@ pub struct TlsSetup {
     pub client_ca: String,
 }
 
-/// A listener in a task of its own.
-#[derive(Debug)]
-pub struct Listening {
-    /// Where it listens; tells the port when 0 was asked for.
-    pub address: SocketAddr,
-}
-
-/// Listens and serves until the tasks stop.
+/// Listens and serves until the tasks stop; tells where.
 pub async fn listen(
     apiserver: Apiserver,
     tls: &TlsSetup,
     address: SocketAddr,
     tasks: &Tasks,
-) -> Result<Listening, ListenError> {
-    let acceptor = TlsAcceptor::from(Arc::new(tls_config(tls)?));
-    let bound = TcpListener::bind(address).await;
-    let listener = bound.map_err(|source| ListenError::Bind { address, source })?;
+) -> Result<SocketAddr, ListenError> {
+    let listener = bind(address).await?;
     let address = listener.local_addr().map_err(|source| ListenError::Bind { address, source })?;
-    info!(%address, "listening");
+    serve_on(listener, apiserver, tls, tasks)?;
+    Ok(address)
+}
+
+/// Takes an address to listen on.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).await.map_err(|source| ListenError::Bind { address, source })
+}
+
+/// Serves on a listener, in tasks of its own.
+pub fn serve_on(
+    listener: TcpListener,
+    apiserver: Apiserver,
+    tls: &TlsSetup,
+    tasks: &Tasks,
+) -> Result<(), ListenError> {
+    let acceptor = TlsAcceptor::from(Arc::new(tls_config(tls)?));
     let inner = tasks.clone();
     tasks.spawn("apiserver-listener", async move {
         let stopping = inner.stopping();
@@ -106,7 +113,7 @@ pub async fn listen(
             }
         }
     });
-    Ok(Listening { address })
+    Ok(())
 }
 
 async fn serve(apiserver: Apiserver, acceptor: TlsAcceptor, stream: TcpStream, peer: SocketAddr, tasks: Tasks) {

@@ -1,6 +1,6 @@
 //! Everything a request may need, shared by all of them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use component::clock::Clock;
 use component::random::Random;
@@ -8,12 +8,12 @@ use component::ready::Readiness;
 use component::tasks::Tasks;
 use http::HeaderMap;
 
-use crate::allocation::Allocations;
 use crate::authn::User;
 use crate::config::Config;
 use crate::discovery::Documents;
 use crate::http::limits::Limits;
 use crate::kinds::Kinds;
+use crate::kinds::allocate::Allocations;
 use crate::metrics::Metrics;
 use crate::pki::Identity;
 use crate::status::ApiResult;
@@ -26,7 +26,7 @@ pub(crate) struct Server {
     pub store: Store,
     pub kinds: Kinds,
     pub discovery: Documents,
-    pub allocations: Arc<Allocations>,
+    pub allocations: Allocations,
     pub clock: Clock,
     pub random: Random,
     pub tasks: Tasks,

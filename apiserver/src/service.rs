@@ -14,23 +14,25 @@ use component::clock::Clock;
 use component::random::Random;
 use component::ready::Readiness;
 use component::tasks::Tasks;
+use futures::future::try_join_all;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::Service;
 
-use crate::allocation::Allocations;
 use crate::authn::User;
 use crate::config::Config;
 use crate::discovery::Documents;
 use crate::http::body::Body;
 use crate::http::{BodyError, handle};
 use crate::kinds::Kinds;
+use crate::kinds::allocate::Allocations;
+use crate::kinds::bootstrap::{Setting, endpoints, objects};
 use crate::metrics::Metrics;
 use crate::pki::Identity;
 use crate::server::Server;
-use crate::store::{EngineChoice, Expect, Store, StoreConfig, Write};
+use crate::store::{EngineChoice, Expect, Record, Store, StoreConfig, Write};
 use crate::verbs::encode;
-use crate::{kinds, object, store};
+use crate::{object, store};
 
 /// A running API server. Clones share it.
 #[derive(Clone)]
@@ -60,9 +62,14 @@ impl Apiserver {
         let setup = StoreConfig::new(engine);
         let store = Store::open(setup, encode::extract).map_err(OpenError::Store)?;
         let kinds = Kinds::builtin();
+        let (first, last) = config.node_port_range;
+        let allocations = Allocations::new(config.service_cidr, first..=last, random.clone());
+        for service in store.snapshot().range("/registry/core/services/", None) {
+            allocations.occupy(&encode::decoded(&service.bytes).unwrap_or_default());
+        }
         let server = Arc::new(Server {
             discovery: Documents::new(&kinds),
-            allocations: Arc::new(Allocations::default()),
+            allocations,
             readiness: Readiness::new(),
             limits: Default::default(),
             kubelet_client: OnceLock::new(),
@@ -151,33 +158,52 @@ where
     }
 }
 
-/// Namespaces every cluster has.
-const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
-
-/// Writes the first objects where they are not there yet.
+/// Writes the first objects where they are not there yet, and says anew where this server is.
 async fn bootstrap(server: &Arc<Server>) -> Result<(), store::CommitError> {
-    for name in NAMESPACES {
-        let object = serde_json::json!({ "kind": "Namespace", "apiVersion": "v1",
-            "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
-            "spec": { "finalizers": ["kubernetes"] }, "status": { "phase": "Active" } });
-        write_first(server, object).await?;
-    }
+    let setting = Setting {
+        service_cidr: server.config.service_cidr.to_string(),
+        service_ip: server.config.service_cidr.first(),
+        endpoint: server.config.advertise,
+        now: server.clock.now_seconds().to_string(),
+    };
+    let first = objects(&setting).into_iter().map(|object| write_first(server, object, false));
+    let moved = server.config.advertise.map(endpoints).into_iter().flatten();
+    let moved = moved.map(|object| write_first(server, object, true));
+    // All at once: the store makes them durable together, in this order.
+    try_join_all(first).await?;
+    try_join_all(moved).await?;
     Ok(())
 }
 
-async fn write_first(server: &Arc<Server>, mut object: Value) -> Result<(), store::CommitError> {
+async fn write_first(server: &Arc<Server>, object: Value, follow: bool) -> Result<(), store::CommitError> {
     let version = object::str_at(&object, &["apiVersion"]);
     let (group, version) = version.split_once('/').unwrap_or(("", version));
     let Some(kind) = server.kinds.kind(group, version, object::str_at(&object, &["kind"])) else { return Ok(()) };
-    let kind: Arc<kinds::Kind> = kind.clone();
     let key = kind.storage_key(object::namespace(&object), object::name(&object));
-    if server.store.get(&key).is_some() {
-        return Ok(());
-    }
-    object::set_at(&mut object, &["metadata", "uid"], server.random.uuid());
-    object::set_at(&mut object, &["metadata", "creationTimestamp"], server.clock.now_seconds().to_string());
-    let write = Write { key: key.into(), expect: Expect::Absent, change: encode::put(&kind, &object) };
+    let there = server.store.get(&key);
+    let Ok(object) = first_state(server, object, there.as_deref(), follow) else { return Ok(()) };
+    let expect = there.map_or(Expect::Absent, |record| Expect::Revision(record.revision));
+    let write = Write { key: key.into(), expect, change: encode::put(kind, &object) };
     server.store.commit(write).await.map(|_| ())
+}
+
+/// What to write, or `Err` if nothing.
+fn first_state(server: &Server, mut object: Value, there: Option<&Record>, follow: bool) -> Result<Value, ()> {
+    let Some(there) = there else {
+        object::set_at(&mut object, &["metadata", "uid"], server.random.uuid());
+        object::set_at(&mut object, &["metadata", "creationTimestamp"], server.clock.now_seconds().to_string());
+        return Ok(object);
+    };
+    let old = encode::decoded(&there.bytes).map_err(|_| ())?;
+    let facts = ["subsets", "endpoints", "ports", "addressType"];
+    if !follow || facts.iter().all(|fact| object.get(fact) == old.get(fact)) {
+        return Err(());
+    }
+    let mut new = old;
+    for fact in facts {
+        object::carry_over(&mut new, &object, fact);
+    }
+    Ok(new)
 }
 
 #[cfg(test)]
