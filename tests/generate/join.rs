@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::facts;
 use crate::json_side::{self, Kind, Property, Type};
 use crate::supplement::Supplement;
-use crate::wire_side::{self, Message, plain, plain_definition};
+use crate::wire_side::{self, Message, plain_definition};
 
 #[derive(Debug)]
 pub(crate) struct Schema {
@@ -233,16 +233,12 @@ impl<'a> Join<'a> {
         embedded
     }
 
-    /// A definition for an embedded message, with the JSON names and types of the properties around it.
+    /// A definition for an embedded message, whose fields are as the struct around has them.
     fn helper(&mut self, message: &'a Message, around: &json_side::Definition) {
         let embedded = self.embedded(message, around);
-        let fields = message.fields.iter().filter_map(|field| {
-            let property =
-                around.properties.iter().find(|property| plain(&property.json) == plain(&field.name))?;
-            let ty = facts::wrapped(&property.ty, Some(field));
-            Some(Field::wire(&property.json, field.number, ty))
-        });
-        let fields = fields.collect();
+        let inside = |property: &&Property| message.field(&property.json).is_some();
+        let fields = around.properties.iter().filter(inside);
+        let fields = fields.map(|property| self.field(around, property, Some(message))).collect();
         self.put(Definition { name: message.name.clone(), embedded, fields, ..Definition::default() });
     }
 

@@ -1,10 +1,10 @@
 //! admissionregistration.k8s.io/v1: policies and webhooks that look at requests.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Subresource;
 use super::columns::{self, Column};
-use super::read::Read;
+use super::read::{Read, child, default, default_text, items_mut};
 use super::row::{Api, Row};
 use super::strategy::Rules;
 
@@ -47,7 +47,7 @@ fn validating_policies() -> Row {
     ];
     cluster("ValidatingAdmissionPolicy", "validatingadmissionpolicies")
         .subresources(&[Subresource::Status])
-        .strategy(Rules { status: Some("{}"), ..RULES })
+        .strategy(Rules { status: Some("{}"), defaults: policy_defaults, ..RULES })
         .columns(columns, |policy, now| {
             vec![
                 policy["metadata"]["name"].clone(),
@@ -72,17 +72,16 @@ fn mutating_policies() -> Row {
         ),
         columns::age(),
     ];
-    cluster("MutatingAdmissionPolicy", "mutatingadmissionpolicies").strategy(RULES).columns(
-        columns,
-        |policy, now| {
+    cluster("MutatingAdmissionPolicy", "mutatingadmissionpolicies")
+        .strategy(Rules { defaults: policy_defaults, ..RULES })
+        .columns(columns, |policy, now| {
             vec![
                 policy["metadata"]["name"].clone(),
                 columns::count(&policy["spec"]["mutations"]),
                 param_kind(policy),
                 columns::age_of(policy, now),
             ]
-        },
-    )
+        })
 }
 
 fn bindings(kind: &'static str, plural: &'static str) -> Row {
@@ -95,15 +94,18 @@ fn bindings(kind: &'static str, plural: &'static str) -> Row {
         Column::text("ParamRef", "ParamRef indicates the param resource which sets the configration param"),
         columns::age(),
     ];
-    cluster(kind, plural).strategy(RULES).columns(columns, |binding, now| {
-        let spec = &binding["spec"];
-        vec![
-            binding["metadata"]["name"].clone(),
-            spec.text("policyName").into(),
-            param_ref(&spec["paramRef"]),
-            columns::age_of(binding, now),
-        ]
-    })
+    cluster(kind, plural).strategy(Rules { defaults: binding_defaults, ..RULES }).columns(
+        columns,
+        |binding, now| {
+            let spec = &binding["spec"];
+            vec![
+                binding["metadata"]["name"].clone(),
+                spec.text("policyName").into(),
+                param_ref(&spec["paramRef"]),
+                columns::age_of(binding, now),
+            ]
+        },
+    )
 }
 
 fn webhooks(kind: &'static str, plural: &'static str) -> Row {
@@ -116,7 +118,8 @@ fn webhooks(kind: &'static str, plural: &'static str) -> Row {
         .of("integer"),
         columns::age(),
     ];
-    cluster(kind, plural).strategy(RULES).columns(columns, |hooks, now| {
+    let defaults = if kind.starts_with("Mutating") { mutating_defaults } else { webhook_defaults };
+    cluster(kind, plural).strategy(Rules { defaults, ..RULES }).columns(columns, |hooks, now| {
         vec![
             hooks["metadata"]["name"].clone(),
             columns::count(&hooks["webhooks"]),
@@ -143,4 +146,46 @@ fn param_ref(reference: &Value) -> Value {
         (namespace, "") => format!("{namespace}/*").into(),
         (namespace, name) => format!("{namespace}/{name}").into(),
     }
+}
+
+fn policy_defaults(policy: &mut Value) {
+    let spec = child(policy, "spec");
+    default_text(spec, "failurePolicy", "Fail");
+    if spec.has("matchConstraints") {
+        match_defaults(&mut spec["matchConstraints"]);
+    }
+}
+
+fn binding_defaults(binding: &mut Value) {
+    if binding["spec"].has("matchResources") {
+        match_defaults(&mut binding["spec"]["matchResources"]);
+    }
+}
+
+fn match_defaults(constraints: &mut Value) {
+    default_text(constraints, "matchPolicy", "Equivalent");
+    default(constraints, "namespaceSelector", json!({}));
+    default(constraints, "objectSelector", json!({}));
+    for list in ["resourceRules", "excludeResourceRules"] {
+        items_mut(constraints, list).for_each(|rule| default_text(rule, "scope", "*"));
+    }
+}
+
+fn webhook_defaults(hooks: &mut Value) {
+    for hook in items_mut(hooks, "webhooks") {
+        default_text(hook, "failurePolicy", "Fail");
+        default_text(hook, "matchPolicy", "Equivalent");
+        default(hook, "namespaceSelector", json!({}));
+        default(hook, "objectSelector", json!({}));
+        default(hook, "timeoutSeconds", 10);
+        items_mut(hook, "rules").for_each(|rule| default_text(rule, "scope", "*"));
+        if hook["clientConfig"].has("service") {
+            default(&mut hook["clientConfig"]["service"], "port", 443);
+        }
+    }
+}
+
+fn mutating_defaults(hooks: &mut Value) {
+    webhook_defaults(hooks);
+    items_mut(hooks, "webhooks").for_each(|hook| default_text(hook, "reinvocationPolicy", "Never"));
 }

@@ -1,11 +1,11 @@
 //! autoscaling v1 and v2: HorizontalPodAutoscaler. Stored in v2's shape.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Subresource;
 use super::columns::{self, Column};
-use super::read::Read;
+use super::read::{Read, child, default, default_text};
 use super::row::{Api, Row};
 use super::strategy::Rules;
 
@@ -37,9 +37,34 @@ fn row(api: Api) -> Row {
         .strategy(Rules {
             status: Some(r#"{"desiredReplicas": 0, "currentMetrics": null}"#),
             generation: false,
+            defaults,
             ..Rules::SPEC_AND_STATUS
         })
         .columns(columns, cells)
+}
+
+fn defaults(scaler: &mut Value) {
+    let spec = &mut scaler["spec"];
+    default(spec, "minReplicas", 1);
+    if spec.list("metrics").is_empty() {
+        spec["metrics"] = json!([{
+            "type": "Resource",
+            "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}},
+        }]);
+    }
+    if !spec.has("behavior") {
+        return;
+    }
+    let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
+    let percent = json!({"type": "Percent", "value": 100, "periodSeconds": 15});
+    for (direction, policies) in [("scaleUp", json!([pods, percent])), ("scaleDown", json!([percent]))] {
+        let rules = child(&mut spec["behavior"], direction);
+        if direction == "scaleUp" {
+            default(rules, "stabilizationWindowSeconds", 0);
+        }
+        default_text(rules, "selectPolicy", "Max");
+        default(rules, "policies", policies);
+    }
 }
 
 fn cells(scaler: &Value, now: Timestamp) -> Vec<Value> {

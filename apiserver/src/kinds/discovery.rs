@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::columns::{self, Column};
-use super::read::Read;
+use super::read::{Read, default, default_text, items_mut};
 use super::row::{Api, Row};
 use super::strategy::Rules;
 
@@ -23,7 +23,16 @@ pub(super) fn rows() -> Vec<Row> {
     ];
     vec![
         Row::namespaced(V1, "EndpointSlice", "endpointslices")
-            .strategy(Rules { generation: true, ..Rules::PLAIN })
+            .strategy(Rules {
+                generation: true,
+                defaults: |slice| {
+                    for port in items_mut(slice, "ports") {
+                        default(port, "name", "");
+                        default_text(port, "protocol", "TCP");
+                    }
+                },
+                ..Rules::PLAIN
+            })
             .columns(columns, cells),
     ]
 }

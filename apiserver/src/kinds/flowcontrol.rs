@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Subresource;
 use super::columns::{self, Column};
 use super::names::NameRule;
-use super::read::Read;
+use super::read::{Read, child, default};
 use super::row::{Api, Row};
 use super::strategy::Rules;
 
@@ -31,7 +31,15 @@ fn schemas() -> Row {
     Row::cluster(V1, "FlowSchema", "flowschemas")
         .name_rule(NameRule::Subdomain)
         .subresources(&[Subresource::Status])
-        .strategy(Rules { unconditional_update: false, ..Rules::SPEC_AND_STATUS })
+        .strategy(Rules {
+            unconditional_update: false,
+            defaults: |schema| {
+                if schema["spec"].int("matchingPrecedence").unwrap_or_default() == 0 {
+                    schema["spec"]["matchingPrecedence"] = 1000.into();
+                }
+            },
+            ..Rules::SPEC_AND_STATUS
+        })
         .columns(columns, schema_cells)
 }
 
@@ -65,8 +73,29 @@ fn levels() -> Row {
     Row::cluster(V1, "PriorityLevelConfiguration", "prioritylevelconfigurations")
         .name_rule(NameRule::Subdomain)
         .subresources(&[Subresource::Status])
-        .strategy(Rules { unconditional_update: false, ..Rules::SPEC_AND_STATUS })
+        .strategy(Rules { unconditional_update: false, defaults: level_defaults, ..Rules::SPEC_AND_STATUS })
         .columns(columns, level_cells)
+}
+
+fn level_defaults(level: &mut Value) {
+    let spec = child(level, "spec");
+    if spec.has("exempt") {
+        default(&mut spec["exempt"], "nominalConcurrencyShares", 0);
+        default(&mut spec["exempt"], "lendablePercent", 0);
+    }
+    if !spec.has("limited") {
+        return;
+    }
+    default(&mut spec["limited"], "nominalConcurrencyShares", 30);
+    default(&mut spec["limited"], "lendablePercent", 0);
+    if spec["limited"]["limitResponse"].has("queuing") {
+        let queuing = &mut spec["limited"]["limitResponse"]["queuing"];
+        for (field, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
+            if queuing.int(field).unwrap_or_default() == 0 {
+                queuing[field] = value.into();
+            }
+        }
+    }
 }
 
 fn level_cells(level: &Value, now: Timestamp) -> Vec<Value> {

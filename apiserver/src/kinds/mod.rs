@@ -4,9 +4,11 @@
 //! row; a new kind is a new row. Reads nothing, writes nothing: rows and strategies are pure.
 
 mod admissionregistration;
+pub mod allocate;
 mod apps;
 mod autoscaling;
 mod batch;
+pub mod bootstrap;
 mod certificates;
 mod columns;
 mod coordination;

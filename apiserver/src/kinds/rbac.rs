@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::columns::{self, Column};
 use super::names::NameRule;
-use super::read::Read;
+use super::read::{Read, child, default_text, items_mut};
 use super::row::{Api, Row};
 use super::strategy::Rules;
 
@@ -37,7 +37,18 @@ fn binding(row: Row) -> Row {
         Column::text("Groups", "Groups in the roleBinding").wide(),
         Column::text("ServiceAccounts", "ServiceAccounts in the roleBinding").wide(),
     ];
-    row.name_rule(NameRule::PathSegment).strategy(RULES).columns(columns, binding_cells)
+    row.name_rule(NameRule::PathSegment)
+        .strategy(Rules { defaults: binding_defaults, ..RULES })
+        .columns(columns, binding_cells)
+}
+
+fn binding_defaults(binding: &mut Value) {
+    default_text(child(binding, "roleRef"), "apiGroup", V1.group);
+    for subject in items_mut(binding, "subjects") {
+        if matches!(subject.text("kind"), "User" | "Group") {
+            default_text(subject, "apiGroup", V1.group);
+        }
+    }
 }
 
 fn binding_cells(binding: &Value, now: Timestamp) -> Vec<Value> {

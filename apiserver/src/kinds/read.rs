@@ -55,6 +55,15 @@ pub(super) fn default(object: &mut Value, key: &str, value: impl Into<Value>) {
     }
 }
 
+/// The object under a key for writing; made where there is none.
+pub(super) fn child<'a>(object: &'a mut Value, key: &str) -> &'a mut Value {
+    let child = &mut object[key];
+    if child.is_null() {
+        *child = Value::Object(Map::new());
+    }
+    child
+}
+
 /// Writes `value` where the field is absent, null or the empty string.
 pub(super) fn default_text(object: &mut Value, key: &str, value: &str) {
     if object.is_object() && object.text(key).is_empty() {

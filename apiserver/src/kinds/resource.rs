@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Subresource;
 use super::columns::{self, Column};
 use super::fields::SelectableField;
-use super::read::Read;
+use super::read::{Read, child, default_text, items_mut};
 use super::row::{Api, Row};
 use super::strategy::Rules;
 
@@ -17,7 +17,10 @@ pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::cluster(V1, "DeviceClass", "deviceclasses").strategy(Rules { generation: true, ..Rules::PLAIN }),
         claims(),
-        Row::namespaced(V1, "ResourceClaimTemplate", "resourceclaimtemplates"),
+        Row::namespaced(V1, "ResourceClaimTemplate", "resourceclaimtemplates").strategy(Rules {
+            defaults: |template| request_defaults(child(child(template, "spec"), "spec")),
+            ..Rules::PLAIN
+        }),
         slices(),
     ]
 }
@@ -30,10 +33,30 @@ fn claims() -> Row {
     ];
     Row::namespaced(V1, "ResourceClaim", "resourceclaims")
         .subresources(&[Subresource::Status])
-        .strategy(Rules { generation: false, ..Rules::SPEC_AND_STATUS })
+        .strategy(Rules {
+            generation: false,
+            defaults: |claim| request_defaults(child(claim, "spec")),
+            ..Rules::SPEC_AND_STATUS
+        })
         .columns(columns, |claim, now| {
             vec![claim["metadata"]["name"].clone(), state(claim).into(), columns::age_of(claim, now)]
         })
+}
+
+fn request_defaults(spec: &mut Value) {
+    let count = |request: &mut Value| {
+        default_text(request, "allocationMode", "ExactCount");
+        if request.text("allocationMode") == "ExactCount" && request.int("count").unwrap_or_default() == 0 {
+            request["count"] = 1.into();
+        }
+    };
+    let Some(devices) = spec.get_mut("devices") else { return };
+    for request in items_mut(devices, "requests") {
+        if request.has("exactly") {
+            count(&mut request["exactly"]);
+        }
+        items_mut(request, "firstAvailable").for_each(count);
+    }
 }
 
 fn state(claim: &Value) -> String {

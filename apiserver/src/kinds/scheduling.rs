@@ -1,7 +1,7 @@
 //! scheduling.k8s.io/v1: PriorityClass.
 
 use super::columns::{self, Column};
-use super::read::Read;
+use super::read::{Read, default_text};
 use super::row::{Api, Row};
 use super::strategy::Rules;
 
@@ -19,7 +19,11 @@ pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::cluster(V1, "PriorityClass", "priorityclasses")
             .short(&["pc"])
-            .strategy(Rules { generation: true, ..Rules::PLAIN })
+            .strategy(Rules {
+                generation: true,
+                defaults: |class| default_text(class, "preemptionPolicy", "PreemptLowerPriority"),
+                ..Rules::PLAIN
+            })
             .columns(columns, |class, now| {
                 vec![
                     class["metadata"]["name"].clone(),

@@ -8,6 +8,7 @@
 pub mod decode;
 mod definition;
 mod load;
+pub mod protobuf;
 mod read;
 mod scalar;
 mod syntax;

@@ -24,7 +24,16 @@ pub fn settle(definition: &Definition, object: &mut Value) {
 
 fn settle_value(ty: &Type, value: &mut Value) {
     match (ty, value) {
-        (Type::Object(definition), value @ Value::Object(_)) => settle(definition, value),
+        (
+            Type::Object(definition)
+            | Type::OrBool(definition)
+            | Type::OrList(definition)
+            | Type::OrStrings(definition),
+            value @ Value::Object(_),
+        ) => settle(definition, value),
+        (Type::OrList(definition), Value::Array(list)) => {
+            list.iter_mut().for_each(|item| settle(definition, item))
+        }
         (Type::List(items), Value::Array(list)) if holds_objects(items) => {
             list.iter_mut().for_each(|item| settle_value(items, item));
         }
@@ -37,7 +46,7 @@ fn settle_value(ty: &Type, value: &mut Value) {
 
 fn holds_objects(ty: &Type) -> bool {
     match ty {
-        Type::Object(_) => true,
+        Type::Object(_) | Type::OrBool(_) | Type::OrList(_) | Type::OrStrings(_) => true,
         Type::List(inner) | Type::Map(inner) => holds_objects(inner),
         _ => false,
     }

@@ -1,12 +1,13 @@
 //! Deployment.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{SCALE, V1};
 use crate::kinds::Subresource;
 use crate::kinds::columns::{self, Column};
-use crate::kinds::read::Read;
+use crate::kinds::pod;
+use crate::kinds::read::{Read, default, default_text};
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
 
@@ -29,8 +30,25 @@ pub(super) fn row() -> Row {
         .short(&["deploy"])
         .category("all")
         .subresources(&[SCALE, Subresource::Status])
-        .strategy(Rules::SPEC_AND_STATUS)
+        .strategy(Rules { defaults, ..Rules::SPEC_AND_STATUS })
         .columns(columns, cells)
+}
+
+fn defaults(deployment: &mut Value) {
+    let spec = &mut deployment["spec"];
+    default(spec, "replicas", 1);
+    default_text(&mut spec["strategy"], "type", "RollingUpdate");
+    if spec["strategy"].text("type") == "RollingUpdate" {
+        let rolling = &mut spec["strategy"]["rollingUpdate"];
+        if rolling.is_null() {
+            *rolling = json!({});
+        }
+        default(rolling, "maxUnavailable", "25%");
+        default(rolling, "maxSurge", "25%");
+    }
+    default(spec, "revisionHistoryLimit", 10);
+    default(spec, "progressDeadlineSeconds", 600);
+    pod::defaults::template(&mut spec["template"]);
 }
 
 fn cells(deployment: &Value, now: Timestamp) -> Vec<Value> {

@@ -7,6 +7,8 @@ use super::{SCALE, V1};
 use crate::kinds::Subresource;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::fields::{self, SelectableField};
+use crate::kinds::pod;
+use crate::kinds::read::default;
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
 
@@ -32,7 +34,14 @@ pub(super) fn row() -> Row {
         .fields([SelectableField::computed("status.replicas", |set| {
             fields::text(&columns::number(&set["status"]["replicas"]))
         })])
-        .strategy(Rules { status: Some(r#"{"replicas": 0}"#), ..Rules::SPEC_AND_STATUS })
+        .strategy(Rules {
+            status: Some(r#"{"replicas": 0}"#),
+            defaults: |set| {
+                default(&mut set["spec"], "replicas", 1);
+                pod::defaults::template(&mut set["spec"]["template"]);
+            },
+            ..Rules::SPEC_AND_STATUS
+        })
         .columns(columns, cells)
 }
 

@@ -7,7 +7,8 @@ use super::V1;
 use crate::kinds::Subresource;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::names::NameRule;
-use crate::kinds::read::Read;
+use crate::kinds::pod;
+use crate::kinds::read::{Read, default, default_text};
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
 
@@ -33,8 +34,17 @@ pub(super) fn row() -> Row {
         .category("all")
         .name_rule(NameRule::Subdomain)
         .subresources(&[Subresource::Status])
-        .strategy(Rules::SPEC_AND_STATUS)
+        .strategy(Rules { defaults, ..Rules::SPEC_AND_STATUS })
         .columns(columns, cells)
+}
+
+fn defaults(cron: &mut Value) {
+    let spec = &mut cron["spec"];
+    default_text(spec, "concurrencyPolicy", "Allow");
+    default(spec, "suspend", false);
+    default(spec, "successfulJobsHistoryLimit", 3);
+    default(spec, "failedJobsHistoryLimit", 1);
+    pod::defaults::template(&mut spec["jobTemplate"]["spec"]["template"]);
 }
 
 fn cells(cron: &Value, now: Timestamp) -> Vec<Value> {

@@ -1,10 +1,13 @@
 //! ConfigMap and Secret: keys, sizes, immutability, and what each type of Secret must hold.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::V1;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::fields::SelectableField;
+use crate::kinds::read::default_text;
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
 
@@ -31,7 +34,7 @@ pub(super) fn secrets() -> Row {
     ];
     Row::namespaced(V1, "Secret", "secrets")
         .fields([SelectableField::at("type")])
-        .strategy(Rules::PLAIN)
+        .strategy(Rules { defaults: secret_defaults, ..Rules::PLAIN })
         .columns(columns, |object, now| {
             vec![
                 object["metadata"]["name"].clone(),
@@ -40,6 +43,16 @@ pub(super) fn secrets() -> Row {
                 columns::age_of(object, now),
             ]
         })
+}
+
+/// `stringData` is only for writing: it ends in `data`.
+fn secret_defaults(secret: &mut Value) {
+    default_text(secret, "type", "Opaque");
+    let Some(strings) = secret.as_object_mut().and_then(|map| map.remove("stringData")) else { return };
+    for (key, value) in strings.as_object().into_iter().flatten() {
+        let text = value.as_str().unwrap_or_default();
+        secret["data"][key] = STANDARD.encode(text).into();
+    }
 }
 
 fn size(map: &Value) -> usize {

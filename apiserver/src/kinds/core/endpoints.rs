@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::V1;
 use crate::kinds::columns::{self, Column};
-use crate::kinds::read::Read;
+use crate::kinds::read::{Read, default_text, items_mut};
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
 
@@ -20,7 +20,15 @@ pub(super) fn row() -> Row {
     ];
     Row::namespaced(V1, "Endpoints", "endpoints")
         .short(&["ep"])
-        .strategy(Rules { create_on_update: true, ..Rules::PLAIN })
+        .strategy(Rules {
+            create_on_update: true,
+            defaults: |endpoints| {
+                for subset in items_mut(endpoints, "subsets") {
+                    items_mut(subset, "ports").for_each(|port| default_text(port, "protocol", "TCP"));
+                }
+            },
+            ..Rules::PLAIN
+        })
         .columns(columns, cells)
 }
 

@@ -6,14 +6,14 @@ use serde_json::Value;
 use super::V1;
 use crate::kinds::Subresource;
 use crate::kinds::columns::{self, Column};
-use crate::kinds::read::Read;
+use crate::kinds::read::{Read, items_mut};
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
 
 pub(super) fn limit_ranges() -> Row {
     Row::namespaced(V1, "LimitRange", "limitranges")
         .short(&["limits"])
-        .strategy(Rules { create_on_update: true, ..Rules::PLAIN })
+        .strategy(Rules { create_on_update: true, defaults: limit_defaults, ..Rules::PLAIN })
         .columns(columns::created_at(), columns::created_at_cells)
 }
 
@@ -35,6 +35,21 @@ pub(super) fn resource_quotas() -> Row {
         .subresources(&[Subresource::Status])
         .strategy(Rules { status: Some("{}"), ..Rules::PLAIN })
         .columns(columns, quota_cells)
+}
+
+/// Limits of containers default each other: the maximum is the default limit, that the default request,
+/// and else the minimum is.
+fn limit_defaults(range: &mut Value) {
+    for item in items_mut(&mut range["spec"], "limits").filter(|item| item.text("type") == "Container") {
+        for (from, to) in [("max", "default"), ("default", "defaultRequest"), ("min", "defaultRequest")] {
+            let Some(values) = item.get(from).and_then(Value::as_object).cloned() else { continue };
+            for (resource, value) in values {
+                if !item[to].has(&resource) {
+                    item[to][resource] = value;
+                }
+            }
+        }
+    }
 }
 
 fn quota_cells(object: &Value, now: Timestamp) -> Vec<Value> {

@@ -1,12 +1,14 @@
 //! ReplicationController, the predecessor of ReplicaSet.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::V1;
 use crate::kinds::Subresource;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::fields::{self, SelectableField};
+use crate::kinds::pod;
+use crate::kinds::read::default;
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
 
@@ -37,8 +39,24 @@ pub(super) fn row() -> Row {
         .fields([SelectableField::computed("status.replicas", |object| {
             fields::text(&columns::number(&object["status"]["replicas"]))
         })])
-        .strategy(Rules { status: Some(r#"{"replicas": 0}"#), ..Rules::SPEC_AND_STATUS })
+        .strategy(Rules { status: Some(r#"{"replicas": 0}"#), defaults, ..Rules::SPEC_AND_STATUS })
         .columns(columns, cells)
+}
+
+/// Selector and labels default to the labels of the template.
+fn defaults(object: &mut Value) {
+    let labels = object["spec"]["template"]["metadata"]["labels"].clone();
+    default(&mut object["spec"], "replicas", 1);
+    if labels.as_object().is_some_and(|labels| !labels.is_empty()) {
+        let is_empty = |value: &Value| value.as_object().is_none_or(Map::is_empty);
+        if is_empty(&object["spec"]["selector"]) {
+            object["spec"]["selector"] = labels.clone();
+        }
+        if is_empty(&object["metadata"]["labels"]) {
+            object["metadata"]["labels"] = labels;
+        }
+    }
+    pod::defaults::template(&mut object["spec"]["template"]);
 }
 
 fn cells(object: &Value, now: Timestamp) -> Vec<Value> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::V1;
 use crate::kinds::Subresource;
 use crate::kinds::columns::{self, Column};
-use crate::kinds::read::Read;
+use crate::kinds::read::{Read, default, default_text};
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
 
@@ -30,7 +30,21 @@ pub(super) fn row() -> Row {
     Row::cluster(V1, "PersistentVolume", "persistentvolumes")
         .short(&["pv"])
         .subresources(&[Subresource::Status])
-        .strategy(Rules { status: Some(r#"{"phase": "Pending"}"#), ..Rules::PLAIN })
+        .strategy(Rules {
+            status: Some(r#"{"phase": "Pending"}"#),
+            defaults: |volume| {
+                default_text(&mut volume["spec"], "persistentVolumeReclaimPolicy", "Retain");
+                default_text(&mut volume["spec"], "volumeMode", "Filesystem");
+                if volume["spec"].has("hostPath") {
+                    default(&mut volume["spec"]["hostPath"], "type", "");
+                }
+            },
+            // Upstream stamps the phase it starts in.
+            create: |volume| {
+                volume["status"]["lastPhaseTransitionTime"] = volume["metadata"]["creationTimestamp"].clone();
+            },
+            ..Rules::PLAIN
+        })
         .columns(columns, cells)
 }
 

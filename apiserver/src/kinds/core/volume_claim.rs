@@ -7,7 +7,7 @@ use super::V1;
 use super::volume::{access_modes, unset_or};
 use crate::kinds::Subresource;
 use crate::kinds::columns::{self, Column};
-use crate::kinds::read::Read;
+use crate::kinds::read::{Read, default_text};
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
 
@@ -29,7 +29,11 @@ pub(super) fn row() -> Row {
     Row::namespaced(V1, "PersistentVolumeClaim", "persistentvolumeclaims")
         .short(&["pvc"])
         .subresources(&[Subresource::Status])
-        .strategy(Rules { status: Some(r#"{"phase": "Pending"}"#), ..Rules::PLAIN })
+        .strategy(Rules {
+            status: Some(r#"{"phase": "Pending"}"#),
+            defaults: |claim| default_text(&mut claim["spec"], "volumeMode", "Filesystem"),
+            ..Rules::PLAIN
+        })
         .columns(columns, cells)
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::V1;
 use crate::kinds::Subresource;
 use crate::kinds::columns::{self, Column};
-use crate::kinds::read::Read;
+use crate::kinds::read::{Read, default_text};
 use crate::kinds::row::Row;
 use crate::kinds::service::ingress_points;
 use crate::kinds::strategy::Rules;
@@ -41,7 +41,15 @@ pub(super) fn classes() -> Row {
         columns::age(),
     ];
     Row::cluster(V1, "IngressClass", "ingressclasses")
-        .strategy(Rules { generation: true, ..Rules::PLAIN })
+        .strategy(Rules {
+            generation: true,
+            defaults: |class| {
+                if class["spec"].has("parameters") {
+                    default_text(&mut class["spec"]["parameters"], "scope", "Cluster");
+                }
+            },
+            ..Rules::PLAIN
+        })
         .columns(columns, |class, now| {
             vec![
                 class["metadata"]["name"].clone(),

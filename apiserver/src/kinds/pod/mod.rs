@@ -1,16 +1,18 @@
 //! Pod: its row and the order of its rules. The rules themselves are in the files beside this one.
 
 mod cells;
+pub(super) mod defaults;
+pub(super) mod qos;
 pub(super) mod template;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Subresource::*;
 use super::core::V1;
 use super::fields::SelectableField;
 use super::read::Read;
 use super::row::Row;
-use super::strategy::{Rules, Strategy};
+use super::strategy::{Rules, Strategy, keep_all_but_status};
 use crate::field::FieldErrors;
 use crate::object;
 
@@ -53,8 +55,45 @@ impl Strategy for PodStrategy {
         true
     }
 
+    fn apply_defaults(&self, pod: &mut Value) {
+        defaults::pod(pod);
+    }
+
+    /// A new pod is pending, whatever the client says, and its class is settled for good.
+    fn prepare_create(&self, pod: &mut Value) {
+        let mut status = json!({"phase": "Pending", "qosClass": qos::class(&pod["spec"])});
+        if !pod["spec"].list("schedulingGates").is_empty() {
+            status["conditions"] = json!([{
+                "type": "PodScheduled",
+                "status": "False",
+                "lastProbeTime": null,
+                "lastTransitionTime": pod["metadata"]["creationTimestamp"],
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }]);
+        }
+        pod["status"] = status;
+    }
+
     fn prepare_update(&self, pod: &mut Value, old: &Value) {
         object::carry_over(pod, old, "status");
+    }
+
+    /// The class never changes; everything else of the status is the kubelet's.
+    fn prepare_status_update(&self, pod: &mut Value, old: &Value) {
+        keep_all_but_status(pod, old);
+        if pod["status"].text("qosClass").is_empty() && old["status"].has("qosClass") {
+            pod["status"]["qosClass"] = old["status"]["qosClass"].clone();
+        }
+        // The lifetime of a pod is not the status writer's to change.
+        for field in ["deletionTimestamp", "deletionGracePeriodSeconds"] {
+            let old_value = old["metadata"].get(field).cloned();
+            let meta = object::meta_mut(pod);
+            match old_value {
+                Some(value) => meta.insert(field.to_owned(), value),
+                None => meta.remove(field),
+            };
+        }
     }
 
     fn validate(&self, pod: &Value) -> FieldErrors {

@@ -13,7 +13,11 @@ pub(in crate::kinds) fn row() -> Row {
         Column::text("Pod Labels", "The labels for the pod template."),
     ];
     Row::namespaced(V1, "PodTemplate", "podtemplates")
-        .strategy(Rules { generation: true, ..Rules::PLAIN })
+        .strategy(Rules {
+            generation: true,
+            defaults: |object| super::defaults::template(&mut object["template"]),
+            ..Rules::PLAIN
+        })
         .columns(columns, |object, _now| {
             let template = &object["template"];
             let [containers, images] = columns::container_cells(&template["spec"]);

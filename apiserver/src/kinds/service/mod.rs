@@ -1,6 +1,7 @@
 //! Service.
 
 mod cells;
+pub(super) mod defaults;
 
 pub(super) use cells::ingress_points;
 
@@ -18,6 +19,13 @@ pub(super) fn row() -> Row {
         .name_rule(NameRule::Label)
         .subresources(&[Subresource::Proxy, Subresource::Status])
         .fields([SelectableField::at("spec.clusterIP"), SelectableField::at("spec.type")])
-        .strategy(Rules { status: Some(r#"{"loadBalancer": {}}"#), create_on_update: true, ..Rules::PLAIN })
+        .strategy(Rules {
+            status: Some(r#"{"loadBalancer": {}}"#),
+            create_on_update: true,
+            defaults: defaults::service,
+            create: defaults::create,
+            update: defaults::update,
+            ..Rules::PLAIN
+        })
         .columns(cells::columns(), cells::cells)
 }

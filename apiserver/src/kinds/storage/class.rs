@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::V1;
 use crate::kinds::columns::{self, Column};
-use crate::kinds::read::Read;
+use crate::kinds::read::{Read, default_text};
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
 
@@ -25,7 +25,13 @@ pub(super) fn row() -> Row {
     ];
     Row::cluster(V1, "StorageClass", "storageclasses")
         .short(&["sc"])
-        .strategy(Rules::PLAIN)
+        .strategy(Rules {
+            defaults: |class| {
+                default_text(class, "reclaimPolicy", "Delete");
+                default_text(class, "volumeBindingMode", "Immediate");
+            },
+            ..Rules::PLAIN
+        })
         .columns(columns, cells)
 }
 

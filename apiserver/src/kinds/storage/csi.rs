@@ -2,12 +2,12 @@
 //! VolumeAttachment.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::V1;
 use crate::kinds::Subresource;
 use crate::kinds::columns::{self, Column};
-use crate::kinds::read::Read;
+use crate::kinds::read::{Read, child, default};
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
 
@@ -26,8 +26,21 @@ pub(super) fn drivers() -> Row {
         columns::age(),
     ];
     Row::cluster(V1, "CSIDriver", "csidrivers")
-        .strategy(Rules { unconditional_update: false, ..Rules::PLAIN })
+        .strategy(Rules { unconditional_update: false, defaults: driver_defaults, ..Rules::PLAIN })
         .columns(columns, driver_cells)
+}
+
+fn driver_defaults(driver: &mut Value) {
+    let spec = child(driver, "spec");
+    default(spec, "attachRequired", true);
+    default(spec, "podInfoOnMount", false);
+    default(spec, "storageCapacity", false);
+    default(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
+    if spec.list("volumeLifecycleModes").is_empty() {
+        spec["volumeLifecycleModes"] = json!(["Persistent"]);
+    }
+    default(spec, "requiresRepublish", false);
+    default(spec, "seLinuxMount", false);
 }
 
 fn driver_cells(driver: &Value, now: Timestamp) -> Vec<Value> {
