@@ -4,6 +4,7 @@
 //! after nothing, commands and flags that the documents name. Reads the working tree and `cargo metadata`.
 
 mod arrows;
+mod definitions;
 mod documents;
 mod files;
 mod generated;
