@@ -115,6 +115,18 @@ impl Selector {
         selector.map_or_else(|| Ok(Self::nothing()), Self::from_label_selector)
     }
 
+    /// What both select.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        let requirements = self.requirements.iter().zip(&other.requirements).next();
+        requirements.map_or_else(Self::nothing, |(mine, theirs)| {
+            let mut both: Vec<_> = mine.iter().chain(theirs).cloned().collect();
+            both.sort();
+            both.dedup();
+            Self { requirements: Some(both) }
+        })
+    }
+
     fn from_requirements(mut requirements: Vec<Requirement>) -> Self {
         requirements.sort_by(|a, b| a.key.cmp(&b.key));
         Self { requirements: Some(requirements) }

@@ -5,7 +5,9 @@
 //! `plugins` holds them. Reads: pods, nodes, disruption budgets. Writes: bindings, PodScheduled conditions,
 //! `nominatedNodeName`, evictions for a more important pod, events. Nothing else.
 
+pub mod bind;
 pub mod cache;
+pub mod config;
 pub mod cycle;
 pub mod failure;
 pub mod framework;
@@ -13,5 +15,13 @@ pub mod metrics;
 pub mod plugins;
 pub mod pod;
 pub mod preempt;
+mod process;
 pub mod queue;
+mod requests;
+mod run;
 pub mod state;
+mod watch;
+
+pub use config::Config;
+pub use process::{Args, command};
+pub use run::{Error, Surroundings, run, run_in};

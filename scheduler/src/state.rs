@@ -4,7 +4,7 @@
 //! tries one pod, and both leave [`Effect`]s for `bind` to carry out. No client, no clock, no task: the same events,
 //! times and seed give the same decisions, so that a test or a simulation can drive it step by step.
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Owner};
 use crate::cycle::{self, Placement};
 use crate::failure::Failure;
 use crate::framework::{Change, Profiles, Subject, Wakeup, WakeupSet};
@@ -14,6 +14,7 @@ use crate::preempt::{Attempt, Budget, Room};
 use crate::queue::{Backoff, Counts, Queue};
 use component::random::Random;
 use jiff::Timestamp;
+use objects::labels::Selector;
 use objects::views::{Node, Pod};
 use std::sync::Arc;
 
@@ -28,6 +29,17 @@ pub enum Event {
     Node(Arc<Node>),
     /// A node that the watch shows no more.
     NodeGone(Arc<Node>),
+    /// A service: whose pods it selects. `None`: it is gone, or selects none by itself.
+    Service {
+        /// `metadata.namespace`.
+        namespace: String,
+        /// `metadata.name`.
+        name: String,
+        /// `spec.selector`.
+        selector: Option<Selector>,
+    },
+    /// A set that owns pods; `None`: it is gone.
+    Owner(Owner, Option<Selector>),
     /// All disruption budgets, whenever one of them changed.
     Budgets(Vec<Budget>),
     /// A victim could not be evicted: the room will not be there.
@@ -162,6 +174,12 @@ impl State {
             Event::PodGone(pod) => self.pod_gone(&Uid::of(&pod), now),
             Event::Node(node) => self.node_seen(node, now),
             Event::NodeGone(node) => self.node_gone(&NodeName::of(&node), now),
+            Event::Service { namespace, name, selector } => {
+                self.cache.snapshot_mut().selectors_mut().set_service(&namespace, &name, selector);
+            }
+            Event::Owner(owner, selector) => {
+                self.cache.snapshot_mut().selectors_mut().set_owner(owner, selector)
+            }
             Event::Budgets(budgets) => self.budgets = budgets,
             Event::NotEvicted { preemptor } => {
                 self.cache.snapshot_mut().drop_nomination(&preemptor.uid);

@@ -6,11 +6,13 @@
 
 mod node;
 mod ports;
+mod selectors;
 mod snapshot;
 
 pub(crate) use node::normal_image_name;
 pub use node::{Counting, NodeInfo, Resource, Scored};
 pub use ports::{HostPort, HostPorts};
+pub use selectors::{Owner, Selectors};
 pub use snapshot::Snapshot;
 
 use crate::framework::{Wakeup, WakeupSet};

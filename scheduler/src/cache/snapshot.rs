@@ -4,7 +4,7 @@
 //! shared pointers that are changed in place while nobody else holds them; a clone (for a simulation) therefore costs
 //! a pointer a node, and pays for a node only when it changes it.
 
-use super::NodeInfo;
+use super::{NodeInfo, Selectors};
 use crate::pod::{NodeName, PodInfo, Uid};
 use objects::views::Node;
 use rustc_hash::FxHashMap;
@@ -21,6 +21,7 @@ pub struct Snapshot {
     promises: FxHashMap<Uid, NodeName>,
     /// On how many nodes an image is.
     image_nodes: FxHashMap<Arc<str>, usize>,
+    selectors: Selectors,
 }
 
 impl Snapshot {
@@ -52,6 +53,16 @@ impl Snapshot {
     /// On how many nodes an image of that name is.
     pub fn nodes_with_image(&self, name: &str) -> usize {
         self.image_nodes.get(name).copied().unwrap_or(0)
+    }
+
+    /// Whose pods belong together.
+    pub fn selectors(&self) -> &Selectors {
+        &self.selectors
+    }
+
+    /// The same, to be kept up to date.
+    pub fn selectors_mut(&mut self) -> &mut Selectors {
+        &mut self.selectors
     }
 
     /// Pods that were promised room on a node.

@@ -11,6 +11,7 @@ mod node_ports;
 mod node_resources_balanced;
 mod node_resources_fit;
 mod node_unschedulable;
+mod pod_topology_spread;
 mod priority_sort;
 mod scheduling_gates;
 mod taint_toleration;
@@ -24,6 +25,7 @@ pub use node_ports::NodePorts;
 pub use node_resources_balanced::BalancedAllocation;
 pub use node_resources_fit::{NodeResourcesFit, ScoredResource, Strategy};
 pub use node_unschedulable::NodeUnschedulable;
+pub use pod_topology_spread::PodTopologySpread;
 pub use priority_sort::PrioritySort;
 pub use scheduling_gates::SchedulingGates;
 pub use taint_toleration::TaintToleration;
@@ -45,6 +47,7 @@ const TABLE: &[Row] = &[
     Row { plugin: || Box::new(NodeAffinity), weight: 2 },
     Row { plugin: || Box::new(NodePorts), weight: 0 },
     Row { plugin: || Box::new(NodeResourcesFit::default()), weight: 1 },
+    Row { plugin: || Box::new(PodTopologySpread), weight: 2 },
     Row { plugin: || Box::new(DefaultPreemption), weight: 0 },
     Row { plugin: || Box::new(BalancedAllocation::default()), weight: 1 },
     Row { plugin: || Box::new(ImageLocality), weight: 1 },

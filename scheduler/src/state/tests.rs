@@ -15,8 +15,12 @@ struct Driven {
 impl Driven {
     fn new() -> Self {
         let profiles = Profiles::new(vec![Profile::new("default-scheduler", plugins::defaults())]);
-        let state =
-            State::new(Arc::new(profiles), Backoff::default(), Random::from_seed(1), Metrics::default());
+        let state = State::new(
+            Arc::new(profiles),
+            Backoff::default(),
+            Random::from_seed(1),
+            Metrics::new(&component::metrics::Registry::new()),
+        );
         Self { state, now: Timestamp::UNIX_EPOCH, pods: BTreeMap::new(), log: Vec::new() }
     }
 

@@ -1,0 +1,224 @@
+//! Carries decisions out: bindings, evictions, conditions and nominations, as requests to the API server.
+//!
+//! Binds and evictions go first, and many at a time; a condition waits for its turn, only the latest of a pod counts,
+//! and at most one patch a pod is under way. So ten thousand pods that cannot be placed never hold up one that can.
+//! Each bind answers with [`Event::Bound`]. Upstream: the binding cycle and `backend/api_dispatcher`.
+
+use crate::pod::{NodeName, PodInfo, Uid};
+use crate::requests;
+use crate::state::{Effect, Event};
+use component::clock::Clock;
+use component::events::Recorder;
+use component::tasks::Tasks;
+use jiff::Timestamp;
+use kube::Client;
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde_json::Value;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Binds and evictions under way at a time; at this many no further pod is decided.
+pub const BINDS_LIMIT: usize = 128;
+/// Status patches under way at a time.
+pub const PATCHES_LIMIT: usize = 16;
+
+/// Sends what [`crate::state::State`] decided. Owned by the scheduler's task, like the state.
+pub struct Writer {
+    client: Client,
+    /// By scheduler name, under which the events are reported.
+    recorders: BTreeMap<String, Recorder>,
+    clock: Clock,
+    tasks: Tasks,
+    answers: UnboundedSender<Answer>,
+    /// Binds and evictions that wait for their turn.
+    urgent: VecDeque<Urgent>,
+    urgent_under_way: usize,
+    /// The latest status patch of each pod that waits for its turn, and the order of the turns.
+    patches: FxHashMap<Uid, Patch>,
+    turns: VecDeque<Uid>,
+    /// Pods with a status patch under way.
+    patching: FxHashSet<Uid>,
+}
+
+#[derive(Debug)]
+enum Urgent {
+    Bind { pod: Arc<PodInfo>, node: NodeName, body: Value },
+    Evict { victim: Arc<PodInfo>, preemptor: Arc<PodInfo>, node: NodeName },
+}
+
+#[derive(Debug)]
+struct Patch {
+    pod: Arc<PodInfo>,
+    body: Value,
+}
+
+/// A request has ended.
+#[derive(Debug)]
+pub struct Answer(Ended);
+
+#[derive(Debug)]
+enum Ended {
+    Urgent(Option<Event>),
+    Patch(Uid),
+}
+
+impl Writer {
+    /// A writer, and where its answers come out: to be given to [`Self::settle`].
+    pub fn new(
+        client: Client,
+        scheduler_names: impl Iterator<Item = String>,
+        clock: Clock,
+        tasks: Tasks,
+    ) -> (Self, UnboundedReceiver<Answer>) {
+        let (answers, receiver) = unbounded_channel();
+        let recorder = |name: &String| Recorder::new(client.clone(), name, clock.clone(), &tasks);
+        let recorders = scheduler_names.map(|name| (name.clone(), recorder(&name))).collect();
+        let writer = Self {
+            client,
+            recorders,
+            clock,
+            tasks,
+            answers,
+            urgent: VecDeque::new(),
+            urgent_under_way: 0,
+            patches: FxHashMap::default(),
+            turns: VecDeque::new(),
+            patching: FxHashSet::default(),
+        };
+        (writer, receiver)
+    }
+
+    /// True when so much is under way that deciding more would only build up a backlog.
+    pub fn is_full(&self) -> bool {
+        self.urgent_under_way >= BINDS_LIMIT
+    }
+
+    /// Starts an effect, or puts it in line.
+    pub fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Bind { pod, node, body } => {
+                // What was to be said about its failure is no longer true.
+                self.patches.remove(&pod.uid);
+                self.urgent.push_back(Urgent::Bind { pod, node, body });
+            }
+            Effect::Evict { victim, preemptor, node } => {
+                self.urgent.push_back(Urgent::Evict { victim, preemptor, node });
+            }
+            Effect::Unplaced { pod, reason, message, nomination } => {
+                self.record(&pod, |recorder| requests::record_failure(recorder, &pod, &message));
+                if let Some(body) = requests::unplaced(&pod, reason, &message, &nomination, self.clock.now())
+                {
+                    self.patch(pod, body);
+                }
+            }
+            Effect::Unnominate { pod } => {
+                let body = requests::unnominate(&pod);
+                self.patch(pod, body);
+            }
+            Effect::Placed { pod, node } => {
+                tracing::info!(%pod, %node, "bound");
+                self.record(&pod, |recorder| requests::record_placed(recorder, &pod, &node));
+            }
+        }
+        self.start();
+    }
+
+    /// Takes an answer in; the event in it is for the state.
+    pub fn settle(&mut self, answer: Answer) -> Option<Event> {
+        let event = match answer.0 {
+            Ended::Urgent(event) => {
+                self.urgent_under_way -= 1;
+                event
+            }
+            Ended::Patch(uid) => {
+                self.patching.remove(&uid);
+                if self.patches.contains_key(&uid) {
+                    self.turns.push_back(uid);
+                }
+                None
+            }
+        };
+        self.start();
+        event
+    }
+
+    fn patch(&mut self, pod: Arc<PodInfo>, body: Value) {
+        let uid = pod.uid.clone();
+        let waits = self.patches.insert(uid.clone(), Patch { pod, body }).is_some();
+        if !waits && !self.patching.contains(&uid) {
+            self.turns.push_back(uid);
+        }
+    }
+
+    fn record(&self, pod: &PodInfo, record: impl FnOnce(&Recorder)) {
+        if let Some(recorder) = self.recorders.get(pod.scheduler_name()) {
+            record(recorder);
+        }
+    }
+
+    fn start(&mut self) {
+        while self.urgent_under_way < BINDS_LIMIT {
+            let Some(urgent) = self.urgent.pop_front() else { break };
+            self.urgent_under_way += 1;
+            let (client, answers) = (self.client.clone(), self.answers.clone());
+            let (recorder, now) = (self.recorder_of(&urgent), self.clock.now());
+            self.tasks.spawn("write", async move {
+                let event = urgent.send(&client, recorder.as_ref(), now).await;
+                // Nobody listens only when the scheduler has stopped.
+                let _ = answers.send(Answer(Ended::Urgent(event)));
+            });
+        }
+        while self.patching.len() < PATCHES_LIMIT {
+            let Some(uid) = self.turns.pop_front() else { break };
+            let Some(Patch { pod, body }) = self.patches.remove(&uid) else { continue };
+            self.patching.insert(uid.clone());
+            let (client, answers) = (self.client.clone(), self.answers.clone());
+            self.tasks.spawn("write", async move {
+                if let Err(error) = requests::patch_status(&client, &pod, &body).await {
+                    tracing::debug!(%pod, %error, "status not patched");
+                }
+                let _ = answers.send(Answer(Ended::Patch(uid)));
+            });
+        }
+    }
+
+    fn recorder_of(&self, urgent: &Urgent) -> Option<Recorder> {
+        let pod = match urgent {
+            Urgent::Bind { pod, .. } => pod,
+            Urgent::Evict { preemptor, .. } => preemptor,
+        };
+        self.recorders.get(pod.scheduler_name()).cloned()
+    }
+}
+
+impl Urgent {
+    async fn send(self, client: &Client, recorder: Option<&Recorder>, now: Timestamp) -> Option<Event> {
+        match self {
+            Self::Bind { pod, node, body } => {
+                let outcome = requests::bind(client, &pod, &body).await;
+                Some(Event::Bound { pod, node, outcome })
+            }
+            Self::Evict { victim, preemptor, node } => {
+                if let Err(error) = requests::evict(client, &victim, &preemptor, now).await {
+                    tracing::warn!(%victim, %error, "eviction failed");
+                    return Some(Event::NotEvicted { preemptor });
+                }
+                if let Some(recorder) = recorder {
+                    requests::record_preempted(recorder, &victim, &preemptor, &node);
+                }
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("under_way", &self.urgent_under_way)
+            .field("patching", &self.patching.len())
+            .finish_non_exhaustive()
+    }
+}

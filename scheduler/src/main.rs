@@ -1,0 +1,16 @@
+//! The scheduler as a program of its own.
+
+use clap::Parser;
+
+/// Finds a node for every pod that names this scheduler, on any Kubernetes API server.
+#[derive(Debug, Parser)]
+#[command(name = "scheduler", version)]
+struct Cli {
+    #[command(flatten)]
+    args: scheduler::Args,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    scheduler::command(Cli::parse().args).await
+}
