@@ -22,13 +22,13 @@ mod networking;
 mod pod;
 mod policy;
 mod rbac;
-mod read;
+pub(crate) mod read;
 mod resource;
 mod row;
 mod runtime;
 mod scheduling;
 mod service;
-mod storage;
+pub(crate) mod storage;
 mod strategy;
 
 use std::borrow::Cow;

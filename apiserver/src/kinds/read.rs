@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 /// Reads of one field of an object. Indexing (`object["spec"]`) goes deeper: absent is null.
-pub(super) trait Read {
+pub(crate) trait Read {
     /// The string, or empty.
     fn text(&self, key: &str) -> &str;
     fn int(&self, key: &str) -> Option<i64>;
@@ -46,7 +46,7 @@ impl Read for Value {
 }
 
 /// Writes `value` where the field is absent or null.
-pub(super) fn default(object: &mut Value, key: &str, value: impl Into<Value>) {
+pub(crate) fn default(object: &mut Value, key: &str, value: impl Into<Value>) {
     if let Some(map) = object.as_object_mut() {
         let field = map.entry(key).or_insert(Value::Null);
         if field.is_null() {
@@ -56,7 +56,7 @@ pub(super) fn default(object: &mut Value, key: &str, value: impl Into<Value>) {
 }
 
 /// The object under a key for writing; made where there is none.
-pub(super) fn child<'a>(object: &'a mut Value, key: &str) -> &'a mut Value {
+pub(crate) fn child<'a>(object: &'a mut Value, key: &str) -> &'a mut Value {
     let child = &mut object[key];
     if child.is_null() {
         *child = Value::Object(Map::new());
@@ -65,13 +65,13 @@ pub(super) fn child<'a>(object: &'a mut Value, key: &str) -> &'a mut Value {
 }
 
 /// Writes `value` where the field is absent, null or the empty string.
-pub(super) fn default_text(object: &mut Value, key: &str, value: &str) {
+pub(crate) fn default_text(object: &mut Value, key: &str, value: &str) {
     if object.is_object() && object.text(key).is_empty() {
         object[key] = value.into();
     }
 }
 
 /// The items of a list for writing, or none.
-pub(super) fn items_mut<'a>(object: &'a mut Value, key: &str) -> impl Iterator<Item = &'a mut Value> {
+pub(crate) fn items_mut<'a>(object: &'a mut Value, key: &str) -> impl Iterator<Item = &'a mut Value> {
     object.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten()
 }

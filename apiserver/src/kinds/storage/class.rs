@@ -66,7 +66,7 @@ fn cells(class: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 /// Whether claims without a class get this one.
-pub(in crate::kinds) fn is_default(class: &Value) -> bool {
+pub(crate) fn is_default(class: &Value) -> bool {
     let annotations = &class["metadata"]["annotations"];
     annotations.text(DEFAULT_ANNOTATION) == "true" || annotations.text(OLD_DEFAULT_ANNOTATION) == "true"
 }

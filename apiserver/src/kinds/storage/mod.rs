@@ -1,6 +1,6 @@
 //! The rows of storage.k8s.io/v1.
 
-mod class;
+pub(crate) mod class;
 mod csi;
 
 use super::row::{Api, Row};

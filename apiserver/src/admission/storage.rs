@@ -1,0 +1,78 @@
+//! What storage objects get on their way in: the default StorageClass, and finalizers that keep volumes in use.
+//!
+//! Source: kubernetes `plugin/pkg/admission/storage` (DefaultStorageClass, StorageObjectInUseProtection).
+
+use serde_json::{Value, json};
+
+use super::Attributes;
+use crate::http::route::Verb;
+use crate::kinds::read::Read;
+use crate::kinds::storage::class;
+use crate::object;
+
+const OLD_CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
+
+pub(super) fn admit(attributes: &Attributes<'_>, object: &mut Value) {
+    if attributes.verb != Verb::Create {
+        return;
+    }
+    if attributes.is("", "persistentvolumeclaims") {
+        if !object["spec"].has("storageClassName")
+            && !object["metadata"]["annotations"].has(OLD_CLASS_ANNOTATION)
+        {
+            let classes = attributes.all("storage.k8s.io", "storageclasses", "");
+            if let Some(name) = newest(classes.iter().filter(|one| class::is_default(one))) {
+                object["spec"]["storageClassName"] = name.into();
+            }
+        }
+        protect(object, "kubernetes.io/pvc-protection");
+    } else if attributes.is("", "persistentvolumes") {
+        protect(object, "kubernetes.io/pv-protection");
+    }
+}
+
+/// The name of the newest object; among those of one second, the first by name.
+pub(super) fn newest<'a>(objects: impl Iterator<Item = &'a Value>) -> Option<String> {
+    let mut best: Option<&Value> = None;
+    for one in objects {
+        let age = |object: &Value| object["metadata"].text("creationTimestamp").to_owned();
+        if best.is_none_or(|best| age(one) > age(best)) {
+            best = Some(one);
+        }
+    }
+    best.map(|object| object::name(object).to_owned())
+}
+
+fn protect(object: &mut Value, finalizer: &str) {
+    let meta = object::meta_mut(object);
+    match meta.get_mut("finalizers").and_then(Value::as_array_mut) {
+        Some(all) if all.iter().any(|one| one == finalizer) => {}
+        Some(all) => all.push(finalizer.into()),
+        None => drop(meta.insert("finalizers".to_owned(), json!([finalizer]))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_wins_then_the_name() {
+        let class = |name: &str, at: &str| json!({"metadata": {"name": name, "creationTimestamp": at}});
+        let all = [
+            class("a", "2026-01-01T00:00:00Z"),
+            class("b", "2026-01-02T00:00:00Z"),
+            class("c", "2026-01-02T00:00:00Z"),
+        ];
+        assert_eq!(newest(all.iter()).as_deref(), Some("b"));
+        assert_eq!(newest([].iter()), None);
+    }
+
+    #[test]
+    fn finalizers_are_added_once() {
+        let mut claim = json!({"metadata": {}});
+        protect(&mut claim, "x/y");
+        protect(&mut claim, "x/y");
+        assert_eq!(claim["metadata"]["finalizers"], json!(["x/y"]));
+    }
+}
