@@ -1,1 +1,8 @@
-//! Placeholder header: written with the crate.
+//! The controllers.
+#![allow(dead_code)]
+mod claim;
+mod deployment;
+mod endpointslice;
+mod garbage;
+mod template;
+mod views;

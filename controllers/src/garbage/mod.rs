@@ -1,0 +1,3 @@
+//! gc
+mod decide;
+mod graph;

@@ -1,0 +1,3 @@
+//! Keeps a ServiceAccount named `default` in every active namespace: pods that name none run as it.
+//!
+//! Reads: Namespaces, ServiceAccounts (metadata). Writes: creates ServiceAccounts. Never changes or deletes one.
