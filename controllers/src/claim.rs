@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use objects::owner;
 use serde_json::{Value, json};
 
 /// The candidates of one owner, sorted out.
@@ -20,22 +21,22 @@ pub struct Claim<T> {
     pub release: Vec<Arc<T>>,
 }
 
-/// Sorts `candidates` for the owner with `owner` metadata. A deleting owner neither adopts nor releases,
+/// Sorts `candidates` for the owner with metadata `claimant`. A deleting owner neither adopts nor releases,
 /// and a deleting orphan is left alone.
 pub fn claim<T>(
-    owner: &ObjectMeta,
+    claimant: &ObjectMeta,
     candidates: impl IntoIterator<Item = Arc<T>>,
     meta: impl Fn(&T) -> &ObjectMeta,
     matches: impl Fn(&BTreeMap<String, String>) -> bool,
 ) -> Claim<T> {
-    let deleting = owner.deletion_timestamp.is_some();
+    let deleting = claimant.deletion_timestamp.is_some();
     let mut claim = Claim { owned: Vec::new(), adopt: Vec::new(), release: Vec::new() };
     let none = BTreeMap::new();
     for candidate in candidates {
         let found = meta(&candidate);
         let fits = matches(found.labels.as_ref().unwrap_or(&none));
-        match controller_of(found) {
-            Some(reference) if Some(&reference.uid) != owner.uid.as_ref() => {}
+        match owner::controller_of(found) {
+            Some(reference) if Some(&reference.uid) != claimant.uid.as_ref() => {}
             Some(_) if fits => claim.owned.push(candidate),
             Some(_) if !deleting => claim.release.push(candidate),
             None if fits && !deleting && found.deletion_timestamp.is_none() => claim.adopt.push(candidate),
@@ -43,11 +44,6 @@ pub fn claim<T>(
         }
     }
     claim
-}
-
-/// The owner reference that says who manages the object.
-pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    meta.owner_references.iter().flatten().find(|reference| reference.controller == Some(true))
 }
 
 /// The strategic merge patch by which an owner takes `object`. The UID makes it fail on a namesake.

