@@ -56,6 +56,12 @@ pub fn release(owner: &str, object: &ObjectMeta) -> Value {
     json!({"metadata": {"uid": object.uid, "ownerReferences": [{"$patch": "delete", "uid": owner}]}})
 }
 
+/// Whether a claim failed because its object is gone or another one by now: nothing is left to claim.
+pub fn is_moot(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    status.is_not_found() || status.is_conflict() || status.is_invalid()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

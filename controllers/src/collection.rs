@@ -1,15 +1,16 @@
 //! One kind in one namespace, as the API offers it: get, list, create, patch, delete.
 //!
 //! Bodies are JSON and answers are metadata, so that a controller neither drops fields it does not know nor
-//! decodes objects that it only wrote. What was answered says which resourceVersion the caches must reach.
+//! decodes objects that it only wrote. The metadata answered says which resourceVersion the caches must reach.
 
 use std::fmt;
 
+use component::informers::ObjectMetadata;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{ApiResource, DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::Request;
 use kube::{Client, Error, Resource};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Objects read in one page of a list.
@@ -22,22 +23,35 @@ pub struct Collection {
     request: Request,
 }
 
-/// What the server answered to a write: where the object stands now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Written {
-    /// The object's name; made by the server for `generateName`.
-    pub name: String,
-    /// The object's UID.
-    pub uid: String,
-    /// The version this write made; empty when the server answered with a Status instead.
-    pub resource_version: String,
-}
-
+/// What is read of the answer to a write: which object it is, and the version that the write made.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Answer {
-    metadata: Written,
+    metadata: AnswerMeta,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct AnswerMeta {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    deletion_timestamp: Option<Time>,
+}
+
+impl From<Answer> for ObjectMetadata {
+    fn from(Answer { metadata: meta }: Answer) -> Self {
+        let metadata = ObjectMeta {
+            name: meta.name,
+            namespace: meta.namespace,
+            uid: meta.uid,
+            resource_version: meta.resource_version,
+            deletion_timestamp: meta.deletion_timestamp,
+            ..ObjectMeta::default()
+        };
+        Self { metadata, ..Self::default() }
+    }
 }
 
 #[derive(Deserialize)]
@@ -116,39 +130,39 @@ impl Collection {
     }
 
     /// Creates an object.
-    pub async fn create(&self, object: &Value) -> Result<Written, Error> {
+    pub async fn create(&self, object: &Value) -> Result<ObjectMetadata, Error> {
         let request = self.request.create(&PostParams::default(), bytes(object)?).map_err(Error::BuildRequest)?;
-        Ok(self.client.request::<Answer>(request).await?.metadata)
+        Ok(self.client.request::<Answer>(request).await?.into())
     }
 
     /// Changes an object.
-    pub async fn patch(&self, name: &str, patch: &Patch<Value>) -> Result<Written, Error> {
+    pub async fn patch(&self, name: &str, patch: &Patch<Value>) -> Result<ObjectMetadata, Error> {
         let request = self.request.patch(name, &PatchParams::default(), patch).map_err(Error::BuildRequest)?;
-        Ok(self.client.request::<Answer>(request).await?.metadata)
+        Ok(self.client.request::<Answer>(request).await?.into())
     }
 
     /// Changes an object's status.
-    pub async fn patch_status(&self, name: &str, patch: &Patch<Value>) -> Result<Written, Error> {
+    pub async fn patch_status(&self, name: &str, patch: &Patch<Value>) -> Result<ObjectMetadata, Error> {
         let request = self
             .request
             .patch_subresource("status", name, &PatchParams::default(), patch)
             .map_err(Error::BuildRequest)?;
-        Ok(self.client.request::<Answer>(request).await?.metadata)
+        Ok(self.client.request::<Answer>(request).await?.into())
     }
 
     /// Writes a whole object to one of its subresources.
-    pub async fn replace_in(&self, subresource: &str, name: &str, object: &Value) -> Result<Written, Error> {
+    pub async fn replace_in(&self, subresource: &str, name: &str, object: &Value) -> Result<ObjectMetadata, Error> {
         let request = self
             .request
             .replace_subresource(subresource, name, &PostParams::default(), bytes(object)?)
             .map_err(Error::BuildRequest)?;
-        Ok(self.client.request::<Answer>(request).await?.metadata)
+        Ok(self.client.request::<Answer>(request).await?.into())
     }
 
     /// Deletes an object.
-    pub async fn delete(&self, name: &str, params: &DeleteParams) -> Result<Written, Error> {
+    pub async fn delete(&self, name: &str, params: &DeleteParams) -> Result<ObjectMetadata, Error> {
         let request = self.request.delete(name, params).map_err(Error::BuildRequest)?;
-        Ok(self.client.request::<Answer>(request).await?.metadata)
+        Ok(self.client.request::<Answer>(request).await?.into())
     }
 
     /// Deletes all objects of this collection.
@@ -185,6 +199,12 @@ pub fn guarded(meta: &ObjectMeta, fields: Value) -> Patch<Value> {
     patch["metadata"]["resourceVersion"] = json!(meta.resource_version);
     patch["metadata"]["uid"] = json!(meta.uid);
     Patch::Merge(patch)
+}
+
+/// The merge patch that turns one status into another; none when they are equal.
+pub fn status_patch<S: Serialize>(before: &S, after: &S) -> Option<Value> {
+    let json = |status: &S| serde_json::to_value(status).expect("a status has a JSON form");
+    difference(&json(before), &json(after)).map(|status| json!({ "status": status }))
 }
 
 fn bytes(object: &Value) -> Result<Vec<u8>, Error> {

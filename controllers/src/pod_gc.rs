@@ -8,16 +8,75 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use component::informers::{Informer, Key};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Taint;
 use objects::pod;
 use objects::views::{Node, Pod};
+
+use crate::context::Context;
+use crate::disruption::{self, Disruption};
+
+/// The name in `--controllers`.
+pub(crate) const NAME: &str = "pod-garbage-collector-controller";
 
 /// How often the pods are gone through.
 const PERIOD: Duration = Duration::from_secs(20);
 /// How long a node must be missing before its pods are taken.
 const QUARANTINE: SignedDuration = SignedDuration::from_secs(40);
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+
+/// Starts the controller.
+pub(crate) fn start(ctx: &Context) {
+    let controller = Controller { ctx: ctx.clone(), pods: ctx.informers.of(), nodes: ctx.informers.of() };
+    ctx.tasks.spawn_until_stopped(NAME, controller.go_round());
+}
+
+struct Controller {
+    ctx: Context,
+    pods: Informer<Pod>,
+    nodes: Informer<Node>,
+}
+
+impl Controller {
+    async fn go_round(self) {
+        self.pods.synced().await;
+        self.nodes.synced().await;
+        let mut missing = Missing::new();
+        loop {
+            let pods = self.pods.all();
+            let node = |name: &str| self.nodes.get(&Key::cluster(name));
+            let threshold = self.ctx.config.terminated_pod_threshold;
+            for (found, reason) in plan(&pods, node, &mut missing, threshold, self.ctx.clock.now()) {
+                if let Err(error) = self.remove(&found, reason).await {
+                    let (namespace, name) = (found.namespace(), found.name());
+                    tracing::warn!(namespace, name, ?reason, %error, "pod could not be removed, trying again later");
+                }
+            }
+            tokio::time::sleep(PERIOD).await;
+        }
+    }
+
+    async fn remove(&self, found: &Pod, reason: Reason) -> Result<(), kube::Error> {
+        if reason == Reason::NodeGone && self.node_exists(found).await? {
+            return Ok(());
+        }
+        let pods = self.ctx.collection::<Pod>(found.metadata.namespace.as_deref());
+        if let Some(message) = reason.message() {
+            let why = Disruption { reason: "DeletionByPodGC", message, failed: true };
+            disruption::note(&pods, found, &why, self.ctx.clock.now()).await?;
+        }
+        disruption::delete(&pods, found, Some(0)).await?;
+        tracing::info!(namespace = found.namespace(), name = found.name(), ?reason, "pod removed");
+        Ok(())
+    }
+
+    /// A live look: the cache may not have seen the node yet.
+    async fn node_exists(&self, found: &Pod) -> Result<bool, kube::Error> {
+        let name = found.node_name().unwrap_or_default();
+        Ok(self.ctx.collection::<Node>(None).get(name).await?.is_some())
+    }
+}
 
 /// Why a pod goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,18 +6,236 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use component::events::{Recorder, Type};
+use component::informers::{Change, Informer, Key};
+use component::work::{Action, Failure, Queue, run};
+use futures::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use objects::pod;
+use kube::Resource as _;
+use kube::api::{DeleteParams, Patch, Preconditions};
+use objects::labels::{Selector, SelectorError};
 use objects::views::Pod;
+use objects::{owner, pod};
 
+use crate::claim::{self, claim};
+use crate::collection::{self, Collection, guarded};
+use crate::context::Context;
+use crate::indexes::{index_orphans, orphans};
 use crate::views::ReplicaSet;
+
+/// The name in `--controllers`.
+pub(crate) const NAME: &str = "replicaset-controller";
 
 /// Pods created or deleted in one pass at most.
 const BURST: usize = 500;
 
+/// Requests a pass has in flight at most.
+const IN_FLIGHT: usize = 64;
+
 const REPLICA_FAILURE: &str = "ReplicaFailure";
+
+/// Starts the controller.
+pub(crate) fn start(ctx: &Context) {
+    let (sets, pods) = (ctx.informers.of::<ReplicaSet>(), ctx.informers.of::<Pod>());
+    let queue = Queue::new(NAME);
+    index_orphans(&pods);
+    queue.follow(&sets);
+    queue.follow_owners(&pods, "ReplicaSet");
+    let candidates = sets.clone();
+    queue.watch(&pods, move |change| wanting(&candidates, change));
+    let recorder = ctx.recorder(NAME);
+    let controller =
+        Arc::new(Controller { ctx: ctx.clone(), sets: sets.clone(), pods: pods.clone(), queue: queue.clone(), recorder });
+    let work = run(NAME, sets, queue, controller, ctx.config.concurrent_replicaset_syncs, reconcile, ctx.tasks.clone());
+    ctx.start(NAME, async move { pods.synced().await }, work);
+}
+
+/// The sets that may adopt a pod that has no controller (any more).
+fn wanting(sets: &Informer<ReplicaSet>, change: &Change<Pod>) -> Vec<Key> {
+    let Some(found) = change.new().filter(|found| owner::controller_of(&found.metadata).is_none()) else {
+        return Vec::new();
+    };
+    let fits = |set: &Arc<ReplicaSet>| {
+        Selector::from_label_selector(&set.spec.selector).is_ok_and(|selector| selector.selects(&found.metadata))
+    };
+    sets.in_namespace(found.namespace()).iter().filter(|set| fits(set)).map(|set| Key::of(&**set)).collect()
+}
+
+struct Controller {
+    ctx: Context,
+    sets: Informer<ReplicaSet>,
+    pods: Informer<Pod>,
+    queue: Queue<Key>,
+    recorder: Recorder,
+}
+
+async fn reconcile(set: Arc<ReplicaSet>, controller: Arc<Controller>) -> Result<Action, Error> {
+    let now = controller.ctx.clock.now();
+    let owned = Owned::of(controller.claim(&set).await?);
+    let plan = plan(&set, &owned, || controller.related(&set), now);
+    let done = controller.carry_out(&set, &plan).await;
+    let failure = done.as_ref().err().map(Error::told);
+    controller.report(&set, status(&set, &owned, failure.as_deref(), now)).await?;
+    done?;
+    Ok(next_available(&set, &owned, now).map_or_else(Action::await_change, Action::requeue))
+}
+
+impl Controller {
+    fn pods_of(&self, set: &ReplicaSet) -> Collection {
+        self.ctx.collection::<Pod>(set.metadata.namespace.as_deref())
+    }
+
+    /// The set's pods, after orphans were taken in and pods with other labels let go.
+    async fn claim(&self, set: &ReplicaSet) -> Result<Vec<Arc<Pod>>, Error> {
+        let selector = Selector::from_label_selector(&set.spec.selector).map_err(Error::Selector)?;
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+        let mut candidates = self.pods.owned_by(set.uid());
+        candidates.extend(orphans(&self.pods, namespace));
+        let candidates = candidates.into_iter().filter(|found| !pod::is_finished(found));
+        let mut claim = claim(&set.metadata, candidates, |pod| &pod.metadata, |labels| selector.matches(labels));
+        let key = Key::of(set);
+        for found in claim.release {
+            let patch = Patch::Strategic(claim::release(set.uid(), &found.metadata));
+            match self.pods_of(set).patch(found.name(), &patch).await {
+                Ok(written) => self.queue.writes().wrote(&key, &self.pods, &written),
+                Err(error) if claim::is_moot(&error) => {}
+                Err(error) => return Err(Error::Release(error)),
+            }
+        }
+        if claim.adopt.is_empty() || !self.still_there(set).await? {
+            return Ok(claim.owned);
+        }
+        for found in claim.adopt {
+            let patch = Patch::Strategic(claim::adoption(&owner::reference(set), &found.metadata));
+            match self.pods_of(set).patch(found.name(), &patch).await {
+                Ok(written) => self.queue.writes().wrote(&key, &self.pods, &written),
+                Err(error) if claim::is_moot(&error) => continue,
+                Err(error) => return Err(Error::Adopt(error)),
+            }
+            claim.owned.push(found);
+        }
+        Ok(claim.owned)
+    }
+
+    /// A live look: a set that is going, or whose name another one has taken, must not adopt.
+    async fn still_there(&self, set: &ReplicaSet) -> Result<bool, Error> {
+        let sets = self.ctx.collection::<ReplicaSet>(set.metadata.namespace.as_deref());
+        let found = sets.get(set.name()).await.map_err(Error::Confirm)?;
+        Ok(found.is_some_and(|found| found.uid == set.metadata.uid && found.deletion_timestamp.is_none()))
+    }
+
+    /// The pods of all sets with the same owner, this one's among them.
+    fn related(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
+        let Some(owner) = owner::controller_of(&set.metadata) else { return self.pods.owned_by(set.uid()) };
+        self.sets.owned_by(&owner.uid).iter().flat_map(|set| self.pods.owned_by(set.uid())).collect()
+    }
+
+    async fn carry_out(&self, set: &ReplicaSet, plan: &Plan) -> Result<(), Error> {
+        self.create(set, plan.create).await?;
+        let deletes = plan.delete.iter().map(|found| self.delete(set, found));
+        let results: Vec<_> = stream::iter(deletes).buffer_unordered(IN_FLIGHT).collect().await;
+        results.into_iter().collect()
+    }
+
+    /// Creates pods in batches of 1, 2, 4 and so on, and stops at the first batch with a failure: when none can be
+    /// created, one request says so and not 500.
+    async fn create(&self, set: &ReplicaSet, count: usize) -> Result<(), Error> {
+        let pod = set.spec.template.pod(set.name(), &owner::reference(set));
+        let (mut left, mut batch) = (count, 1);
+        while left > 0 {
+            batch = batch.min(left);
+            let creates = (0..batch).map(|_| self.create_one(set, &pod));
+            stream::iter(creates).buffer_unordered(IN_FLIGHT).try_collect::<()>().await?;
+            left -= batch;
+            batch *= 2;
+        }
+        Ok(())
+    }
+
+    async fn create_one(&self, set: &ReplicaSet, pod: &serde_json::Value) -> Result<(), Error> {
+        match self.pods_of(set).create(pod).await {
+            Ok(created) => {
+                self.queue.writes().wrote(&Key::of(set), &self.pods, &created);
+                let message = format!("Created pod: {}", created.metadata.name.unwrap_or_default());
+                self.recorder.event(&set.object_ref(&()), Type::Normal, "SuccessfulCreate", &message);
+                Ok(())
+            }
+            Err(error) if collection::is_namespace_terminating(&error) => Ok(()),
+            Err(error) => {
+                let message = format!("Error creating: {}", collection::message(&error));
+                self.recorder.event(&set.object_ref(&()), Type::Warning, "FailedCreate", &message);
+                Err(Error::Create(error))
+            }
+        }
+    }
+
+    async fn delete(&self, set: &ReplicaSet, found: &Pod) -> Result<(), Error> {
+        let same = Preconditions { uid: found.metadata.uid.clone(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
+        match self.pods_of(set).delete(found.name(), &params).await {
+            Ok(_) => {
+                self.queue.writes().deleted(&Key::of(set), &self.pods, found);
+                let message = format!("Deleted pod: {}", found.name());
+                self.recorder.event(&set.object_ref(&()), Type::Normal, "SuccessfulDelete", &message);
+                Ok(())
+            }
+            Err(error) if claim::is_moot(&error) => Ok(()),
+            Err(error) => {
+                let message = format!("Error deleting: {}", collection::message(&error));
+                self.recorder.event(&set.object_ref(&()), Type::Warning, "FailedDelete", &message);
+                Err(Error::Delete { pod: found.name().to_owned(), source: error })
+            }
+        }
+    }
+
+    async fn report(&self, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), Error> {
+        let Some(patch) = collection::status_patch(&set.status, &status) else { return Ok(()) };
+        let sets = self.ctx.collection::<ReplicaSet>(set.metadata.namespace.as_deref());
+        let written = sets.patch_status(set.name(), &guarded(&set.metadata, patch)).await.map_err(Error::Status)?;
+        self.queue.writes().wrote(&Key::of(set), &self.sets, &written);
+        Ok(())
+    }
+}
+
+/// Why a pass failed.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("read the selector")]
+    Selector(#[source] SelectorError),
+    #[error("look at the set before it adopts")]
+    Confirm(#[source] kube::Error),
+    #[error("adopt pod")]
+    Adopt(#[source] kube::Error),
+    #[error("release pod")]
+    Release(#[source] kube::Error),
+    #[error("create pod")]
+    Create(#[source] kube::Error),
+    #[error("delete pod {pod}")]
+    Delete { pod: String, source: kube::Error },
+    #[error("write status")]
+    Status(#[source] kube::Error),
+}
+
+impl Error {
+    /// What the server said, as the condition ReplicaFailure repeats it.
+    fn told(&self) -> String {
+        match self {
+            Self::Selector(error) => error.to_string(),
+            Self::Confirm(error) | Self::Adopt(error) | Self::Release(error) | Self::Create(error) => {
+                collection::message(error)
+            }
+            Self::Delete { source, .. } | Self::Status(source) => collection::message(source),
+        }
+    }
+}
+
+impl Failure for Error {
+    fn terminal(&self) -> bool {
+        matches!(self, Self::Selector(_))
+    }
+}
 
 /// What a pass is to do.
 #[derive(Debug, PartialEq)]

@@ -9,9 +9,6 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 
-/// Endpoints a slice holds at most; upstream's default of `--max-endpoints-per-slice`.
-pub(super) const MAX_ENDPOINTS: usize = 100;
-
 /// Endpoints that share their ports, of one address family. What a slice can hold.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
@@ -46,11 +43,13 @@ pub(super) struct Plan {
 }
 
 /// Compares what should be with what is. `families` are those of the Service; `current(slice)` tells whether a
-/// slice's labels are as they should be; `reusable(slice)` whether it belongs to this very Service.
+/// slice's labels are as they should be; `reusable(slice)` whether it belongs to this very Service. A slice gets
+/// at most `limit` endpoints.
 pub(super) fn diff(
     families: &[&'static str],
-    groups: Vec<Group>,
+    groups: &[Group],
     slices: &[Arc<EndpointSlice>],
+    limit: usize,
     current: impl Fn(&EndpointSlice) -> bool,
     reusable: impl Fn(&EndpointSlice) -> bool,
 ) -> Plan {
@@ -71,7 +70,7 @@ pub(super) fn diff(
         for group in groups.iter().filter(|group| group.family == *family) {
             let key = ((*family).to_owned(), port_map(&group.ports));
             let slices = existing.remove(&key).unwrap_or_default();
-            fit(group, &slices, &current, &mut of_family);
+            fit(group, &slices, limit, &current, &mut of_family);
         }
         let rest: Vec<_> = existing.keys().filter(|(has, _)| has == family).cloned().collect();
         of_family.delete.extend(rest.iter().filter_map(|key| existing.remove(key)).flatten());
@@ -87,7 +86,13 @@ pub(super) fn diff(
 }
 
 /// Fits the endpoints of one group into its slices.
-fn fit(group: &Group, slices: &[Arc<EndpointSlice>], current: &impl Fn(&EndpointSlice) -> bool, plan: &mut Plan) {
+fn fit(
+    group: &Group,
+    slices: &[Arc<EndpointSlice>],
+    limit: usize,
+    current: &impl Fn(&EndpointSlice) -> bool,
+    plan: &mut Plan,
+) {
     let mut missing: BTreeMap<EndpointKey, &Endpoint> =
         group.endpoints.iter().map(|endpoint| (key(endpoint), endpoint)).collect();
     let (mut changed, mut unchanged) = (Vec::new(), Vec::new());
@@ -108,27 +113,27 @@ fn fit(group: &Group, slices: &[Arc<EndpointSlice>], current: &impl Fn(&Endpoint
     let mut missing: Vec<Endpoint> = missing.into_values().cloned().collect();
     changed.sort_by_key(|slice| std::cmp::Reverse(slice.endpoints.len()));
     for slice in &mut changed {
-        fill(&mut slice.endpoints, &mut missing);
+        fill(&mut slice.endpoints, &mut missing, limit);
     }
-    if !missing.is_empty() && missing.len() < MAX_ENDPOINTS {
-        let fits = |slice: &Change| slice.endpoints.len() + missing.len() <= MAX_ENDPOINTS;
+    if !missing.is_empty() && missing.len() < limit {
+        let fits = |slice: &Change| slice.endpoints.len() + missing.len() <= limit;
         let fullest = (0..unchanged.len()).filter(|at| fits(&unchanged[*at])).max_by_key(|at| unchanged[*at].endpoints.len());
         if let Some(at) = fullest {
             let mut slice = unchanged.swap_remove(at);
-            fill(&mut slice.endpoints, &mut missing);
+            fill(&mut slice.endpoints, &mut missing, limit);
             changed.push(slice);
         }
     }
     while !missing.is_empty() {
         let mut endpoints = Vec::new();
-        fill(&mut endpoints, &mut missing);
+        fill(&mut endpoints, &mut missing, limit);
         plan.create.push(Draft { family: group.family.to_owned(), ports: group.ports.clone(), endpoints });
     }
     plan.update.append(&mut changed);
 }
 
-fn fill(endpoints: &mut Vec<Endpoint>, missing: &mut Vec<Endpoint>) {
-    let room = MAX_ENDPOINTS.saturating_sub(endpoints.len()).min(missing.len());
+fn fill(endpoints: &mut Vec<Endpoint>, missing: &mut Vec<Endpoint>, limit: usize) {
+    let room = limit.saturating_sub(endpoints.len()).min(missing.len());
     endpoints.extend(missing.drain(..room));
 }
 
@@ -247,7 +252,7 @@ mod tests {
     }
 
     fn run(groups: Vec<Group>, slices: &[Arc<EndpointSlice>]) -> Plan {
-        diff(&["IPv4"], groups, slices, |_| true, |_| true)
+        diff(&["IPv4"], &groups, slices, 100, |_| true, |_| true)
     }
 
     #[test]
@@ -312,15 +317,15 @@ mod tests {
 
     #[test]
     fn stale_labels_are_renewed_and_foreign_slices_not_reused() {
-        let plan = diff(&["IPv4"], vec![group(80, 0..3)], &[slice("a", 80, 0..3)], |_| false, |_| true);
+        let plan = diff(&["IPv4"], &[group(80, 0..3)], &[slice("a", 80, 0..3)], 100, |_| false, |_| true);
         assert_eq!(shown(&plan), (vec![], vec![("a".to_owned(), 3)], vec![]));
-        let plan = diff(&["IPv4"], vec![group(81, 0..3)], &[slice("a", 80, 0..3)], |_| true, |_| false);
+        let plan = diff(&["IPv4"], &[group(81, 0..3)], &[slice("a", 80, 0..3)], 100, |_| true, |_| false);
         assert_eq!(shown(&plan), (vec![3], vec![], vec!["a".to_owned()]));
     }
 
     #[test]
     fn a_family_the_service_lost_goes() {
-        let plan = diff(&["IPv6"], vec![], &[slice("a", 80, 0..3)], |_| true, |_| true);
+        let plan = diff(&["IPv6"], &[], &[slice("a", 80, 0..3)], 100, |_| true, |_| true);
         assert_eq!(shown(&plan), (vec![0], vec![], vec!["a".to_owned()]));
     }
 }

@@ -45,7 +45,7 @@ impl Identity {
     }
 }
 
-fn group(api_version: &str) -> &str {
+pub(super) fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
