@@ -26,7 +26,7 @@ pub struct Writes<T = Key> {
 
 struct Hold {
     watermark: watch::Receiver<u64>,
-    seen: Box<dyn Fn(u64) -> bool + Send>,
+    seen: Box<dyn Fn(u64) -> bool + Send + Sync>,
 }
 
 impl<T: Item> Writes<T> {
@@ -52,7 +52,7 @@ impl<T: Item> Writes<T> {
         });
     }
 
-    fn hold<K: Object>(&self, key: &T, informer: &Informer<K>, seen: impl Fn(u64) -> bool + Send + 'static) {
+    fn hold<K: Object>(&self, key: &T, informer: &Informer<K>, seen: impl Fn(u64) -> bool + Send + Sync + 'static) {
         let hold = Hold { watermark: informer.watch_watermark(), seen: Box::new(seen) };
         self.holds.lock().entry(key.clone()).or_default().push(hold);
     }
