@@ -12,18 +12,18 @@ use serde_json::{Value, json};
 
 /// The candidates of one owner, sorted out.
 #[derive(Debug)]
-pub struct Claim<T> {
+pub(crate) struct Claim<T> {
     /// Owned and matching: these count.
-    pub owned: Vec<Arc<T>>,
+    pub(crate) owned: Vec<Arc<T>>,
     /// Orphans that match: these count once adopted.
-    pub adopt: Vec<Arc<T>>,
+    pub(crate) adopt: Vec<Arc<T>>,
     /// Owned, but the labels no longer match.
-    pub release: Vec<Arc<T>>,
+    pub(crate) release: Vec<Arc<T>>,
 }
 
 /// Sorts `candidates` for the owner with metadata `claimant`. A deleting owner neither adopts nor releases,
 /// and a deleting orphan is left alone.
-pub fn claim<T>(
+pub(crate) fn claim<T>(
     claimant: &ObjectMeta,
     candidates: impl IntoIterator<Item = Arc<T>>,
     meta: impl Fn(&T) -> &ObjectMeta,
@@ -47,17 +47,17 @@ pub fn claim<T>(
 }
 
 /// The strategic merge patch by which an owner takes `object`. The UID makes it fail on a namesake.
-pub fn adoption(owner: &OwnerReference, object: &ObjectMeta) -> Value {
+pub(crate) fn adoption(owner: &OwnerReference, object: &ObjectMeta) -> Value {
     json!({"metadata": {"uid": object.uid, "ownerReferences": [owner]}})
 }
 
 /// The strategic merge patch by which the owner with UID `owner` lets `object` go.
-pub fn release(owner: &str, object: &ObjectMeta) -> Value {
+pub(crate) fn release(owner: &str, object: &ObjectMeta) -> Value {
     json!({"metadata": {"uid": object.uid, "ownerReferences": [{"$patch": "delete", "uid": owner}]}})
 }
 
 /// Whether a claim failed because its object is gone or another one by now: nothing is left to claim.
-pub fn is_moot(error: &kube::Error) -> bool {
+pub(crate) fn is_moot(error: &kube::Error) -> bool {
     let kube::Error::Api(status) = error else { return false };
     status.is_not_found() || status.is_conflict() || status.is_invalid()
 }
@@ -68,8 +68,11 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
     fn meta(name: &str, owner: Option<&str>, label: &str, deleting: bool) -> Arc<ObjectMeta> {
-        let reference =
-            |uid: &str| OwnerReference { uid: uid.into(), controller: Some(true), ..OwnerReference::default() };
+        let reference = |uid: &str| OwnerReference {
+            uid: uid.into(),
+            controller: Some(true),
+            ..OwnerReference::default()
+        };
         Arc::new(ObjectMeta {
             name: Some(name.into()),
             uid: Some(name.into()),
@@ -95,7 +98,9 @@ mod tests {
             meta("orphan-other", None, "db", false),
             meta("theirs", Some("them"), "web", false),
         ];
-        for (deleting, adopt, release) in [(false, vec!["orphan"], vec!["relabelled"]), (true, vec![], vec![])] {
+        for (deleting, adopt, release) in
+            [(false, vec!["orphan"], vec!["relabelled"]), (true, vec![], vec![])]
+        {
             let owner = meta("me", None, "", deleting);
             let fits = |labels: &BTreeMap<String, String>| labels.get("app").is_some_and(|app| app == "web");
             let claim = claim(&owner, candidates.clone(), |meta| meta, fits);

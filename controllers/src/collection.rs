@@ -4,6 +4,7 @@
 //! decodes objects that it only wrote. The metadata answered says which resourceVersion the caches must reach.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use component::informers::ObjectMetadata;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -18,7 +19,7 @@ const PAGE: u32 = 500;
 
 /// One kind in one namespace.
 #[derive(Clone)]
-pub struct Collection {
+pub(crate) struct Collection {
     client: Client,
     request: Request,
 }
@@ -50,7 +51,7 @@ impl From<Answer> for ObjectMetadata {
             deletion_timestamp: meta.deletion_timestamp,
             ..ObjectMeta::default()
         };
-        Self { metadata, ..Self::default() }
+        Self { types: None, metadata, _phantom: PhantomData }
     }
 }
 
@@ -80,12 +81,12 @@ impl fmt::Debug for Collection {
 
 impl Collection {
     /// The objects of kind `K` in `namespace`; empty for a cluster-scoped kind.
-    pub fn of<K: Resource<DynamicType = ()>>(client: &Client, namespace: &str) -> Self {
+    pub(crate) fn of<K: Resource<DynamicType = ()>>(client: &Client, namespace: &str) -> Self {
         Self::at(client, K::url_path(&(), Some(namespace).filter(|namespace| !namespace.is_empty())))
     }
 
     /// The objects of a kind known by discovery in `namespace`; empty for a cluster-scoped kind.
-    pub fn dynamic(client: &Client, resource: &ApiResource, namespace: &str) -> Self {
+    pub(crate) fn dynamic(client: &Client, resource: &ApiResource, namespace: &str) -> Self {
         let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
         Self::at(client, kube::api::DynamicObject::url_path(resource, namespace))
     }
@@ -95,7 +96,7 @@ impl Collection {
     }
 
     /// The metadata of an object as the server has it now; none when there is no such object.
-    pub async fn get(&self, name: &str) -> Result<Option<ObjectMeta>, Error> {
+    pub(crate) async fn get(&self, name: &str) -> Result<Option<ObjectMeta>, Error> {
         let request = self.request.get_metadata(name, &GetParams::default()).map_err(Error::BuildRequest)?;
         match self.client.request::<Found>(request).await {
             Ok(found) => Ok(Some(found.metadata)),
@@ -105,7 +106,7 @@ impl Collection {
     }
 
     /// An object as the server has it now; none when there is no such object.
-    pub async fn read<K: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Option<K>, Error> {
+    pub(crate) async fn read<K: for<'de> Deserialize<'de>>(&self, name: &str) -> Result<Option<K>, Error> {
         let request = self.request.get(name, &GetParams::default()).map_err(Error::BuildRequest)?;
         match self.client.request::<K>(request).await {
             Ok(found) => Ok(Some(found)),
@@ -115,7 +116,7 @@ impl Collection {
     }
 
     /// The metadata of all objects, page by page.
-    pub async fn list(&self) -> Result<Vec<ObjectMeta>, Error> {
+    pub(crate) async fn list(&self) -> Result<Vec<ObjectMeta>, Error> {
         let mut params = ListParams::default().limit(PAGE);
         let mut found = Vec::new();
         loop {
@@ -130,19 +131,25 @@ impl Collection {
     }
 
     /// Creates an object.
-    pub async fn create(&self, object: &Value) -> Result<ObjectMetadata, Error> {
-        let request = self.request.create(&PostParams::default(), bytes(object)?).map_err(Error::BuildRequest)?;
+    pub(crate) async fn create(&self, object: &Value) -> Result<ObjectMetadata, Error> {
+        let request =
+            self.request.create(&PostParams::default(), bytes(object)?).map_err(Error::BuildRequest)?;
         Ok(self.client.request::<Answer>(request).await?.into())
     }
 
     /// Changes an object.
-    pub async fn patch(&self, name: &str, patch: &Patch<Value>) -> Result<ObjectMetadata, Error> {
-        let request = self.request.patch(name, &PatchParams::default(), patch).map_err(Error::BuildRequest)?;
+    pub(crate) async fn patch(&self, name: &str, patch: &Patch<Value>) -> Result<ObjectMetadata, Error> {
+        let request =
+            self.request.patch(name, &PatchParams::default(), patch).map_err(Error::BuildRequest)?;
         Ok(self.client.request::<Answer>(request).await?.into())
     }
 
     /// Changes an object's status.
-    pub async fn patch_status(&self, name: &str, patch: &Patch<Value>) -> Result<ObjectMetadata, Error> {
+    pub(crate) async fn patch_status(
+        &self,
+        name: &str,
+        patch: &Patch<Value>,
+    ) -> Result<ObjectMetadata, Error> {
         let request = self
             .request
             .patch_subresource("status", name, &PatchParams::default(), patch)
@@ -151,7 +158,12 @@ impl Collection {
     }
 
     /// Writes a whole object to one of its subresources.
-    pub async fn replace_in(&self, subresource: &str, name: &str, object: &Value) -> Result<ObjectMetadata, Error> {
+    pub(crate) async fn replace_in(
+        &self,
+        subresource: &str,
+        name: &str,
+        object: &Value,
+    ) -> Result<ObjectMetadata, Error> {
         let request = self
             .request
             .replace_subresource(subresource, name, &PostParams::default(), bytes(object)?)
@@ -160,13 +172,13 @@ impl Collection {
     }
 
     /// Deletes an object.
-    pub async fn delete(&self, name: &str, params: &DeleteParams) -> Result<ObjectMetadata, Error> {
+    pub(crate) async fn delete(&self, name: &str, params: &DeleteParams) -> Result<ObjectMetadata, Error> {
         let request = self.request.delete(name, params).map_err(Error::BuildRequest)?;
         Ok(self.client.request::<Answer>(request).await?.into())
     }
 
     /// Deletes all objects of this collection.
-    pub async fn delete_all(&self, params: &DeleteParams) -> Result<(), Error> {
+    pub(crate) async fn delete_all(&self, params: &DeleteParams) -> Result<(), Error> {
         let request =
             self.request.delete_collection(params, &ListParams::default()).map_err(Error::BuildRequest)?;
         self.client.request::<serde::de::IgnoredAny>(request).await.map(|_| ())
@@ -174,7 +186,7 @@ impl Collection {
 }
 
 /// The merge patch that turns `before` into `after` and leaves alone what neither names; none when they are equal.
-pub fn difference(before: &Value, after: &Value) -> Option<Value> {
+pub(crate) fn difference(before: &Value, after: &Value) -> Option<Value> {
     let (Value::Object(old), Value::Object(new)) = (before, after) else {
         return (before != after).then(|| after.clone());
     };
@@ -191,7 +203,7 @@ pub fn difference(before: &Value, after: &Value) -> Option<Value> {
 }
 
 /// A merge patch of `fields` that fails unless the object is still the one `meta` describes.
-pub fn guarded(meta: &ObjectMeta, fields: Value) -> Patch<Value> {
+pub(crate) fn guarded(meta: &ObjectMeta, fields: Value) -> Patch<Value> {
     let mut patch = fields;
     if !patch["metadata"].is_object() {
         patch["metadata"] = json!({});
@@ -202,7 +214,7 @@ pub fn guarded(meta: &ObjectMeta, fields: Value) -> Patch<Value> {
 }
 
 /// The merge patch that turns one status into another; none when they are equal.
-pub fn status_patch<S: Serialize>(before: &S, after: &S) -> Option<Value> {
+pub(crate) fn status_patch<S: Serialize>(before: &S, after: &S) -> Option<Value> {
     let json = |status: &S| serde_json::to_value(status).expect("a status has a JSON form");
     difference(&json(before), &json(after)).map(|status| json!({ "status": status }))
 }
@@ -212,29 +224,29 @@ fn bytes(object: &Value) -> Result<Vec<u8>, Error> {
 }
 
 /// Whether the server said that there is no such object.
-pub fn is_not_found(error: &Error) -> bool {
+pub(crate) fn is_not_found(error: &Error) -> bool {
     matches!(error, Error::Api(status) if status.is_not_found())
 }
 
 /// Whether the server said that the object was changed or replaced meanwhile.
-pub fn is_conflict(error: &Error) -> bool {
+pub(crate) fn is_conflict(error: &Error) -> bool {
     matches!(error, Error::Api(status) if status.is_conflict() && !status.is_already_exists())
 }
 
 /// Whether the server said that the name is taken.
-pub fn is_taken(error: &Error) -> bool {
+pub(crate) fn is_taken(error: &Error) -> bool {
     matches!(error, Error::Api(status) if status.is_already_exists())
 }
 
 /// Whether nothing can be created because the namespace is going: no failure worth a word.
-pub fn is_namespace_terminating(error: &Error) -> bool {
+pub(crate) fn is_namespace_terminating(error: &Error) -> bool {
     let Error::Api(status) = error else { return false };
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes.map(|cause| cause.reason.as_str()).any(|reason| reason == "NamespaceTerminating")
 }
 
 /// What the server said, in its own words: as upstream puts it into events and conditions.
-pub fn message(error: &Error) -> String {
+pub(crate) fn message(error: &Error) -> String {
     match error {
         Error::Api(status) => status.message.clone(),
         other => other.to_string(),
@@ -260,11 +272,14 @@ mod tests {
 
     #[test]
     fn guards_name_version_and_uid() {
-        let meta = ObjectMeta { uid: Some("u".into()), resource_version: Some("7".into()), ..ObjectMeta::default() };
-        let Patch::Merge(patch) = guarded(&meta, json!({"metadata": {"labels": {"a": "b"}}, "spec": {}})) else {
+        let meta =
+            ObjectMeta { uid: Some("u".into()), resource_version: Some("7".into()), ..ObjectMeta::default() };
+        let Patch::Merge(patch) = guarded(&meta, json!({"metadata": {"labels": {"a": "b"}}, "spec": {}}))
+        else {
             panic!("a merge patch")
         };
-        let expected = json!({"metadata": {"labels": {"a": "b"}, "resourceVersion": "7", "uid": "u"}, "spec": {}});
+        let expected =
+            json!({"metadata": {"labels": {"a": "b"}, "resourceVersion": "7", "uid": "u"}, "spec": {}});
         assert_eq!(patch, expected);
     }
 }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use component::leader::LeaderConfig;
+
 use crate::node_lifecycle::Rates;
 
 /// The controllers' configuration. The default is upstream's.
@@ -11,6 +13,8 @@ use crate::node_lifecycle::Rates;
 pub struct Config {
     /// `--controllers`: names, `-name` to leave one out, `*` for all that are on by default.
     pub controllers: Vec<String>,
+    /// Who may lead; none: this process does, without asking.
+    pub leader: Option<LeaderConfig>,
     /// `--concurrent-deployment-syncs`.
     pub concurrent_deployment_syncs: usize,
     /// `--concurrent-replicaset-syncs`.
@@ -43,6 +47,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             controllers: vec!["*".to_owned()],
+            leader: None,
             concurrent_deployment_syncs: 5,
             concurrent_replicaset_syncs: 5,
             concurrent_endpoint_syncs: 5,

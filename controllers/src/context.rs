@@ -54,7 +54,13 @@ impl Context {
 }
 
 /// A reference to an object that is known by its parts only.
-pub(crate) fn reference(api_version: &str, kind: &str, namespace: &str, name: &str, uid: &str) -> ObjectReference {
+pub(crate) fn reference(
+    api_version: &str,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+) -> ObjectReference {
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     ObjectReference {
         api_version: some(api_version),

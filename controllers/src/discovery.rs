@@ -95,8 +95,11 @@ mod tests {
         ]}))
         .unwrap();
         let found = read(&list.items);
-        let versions: Vec<_> =
-            found.resources.iter().map(|resource| (&*resource.api.api_version, &*resource.api.plural)).collect();
+        let versions: Vec<_> = found
+            .resources
+            .iter()
+            .map(|resource| (&*resource.api.api_version, &*resource.api.plural))
+            .collect();
         assert_eq!(versions, [("v1", "pods"), ("x.io/v2", "as"), ("x.io/v1", "bs")]);
         assert_eq!(found.missing, ["away.io/v1"]);
         assert!(found.resources[0].can("list") && !found.resources[0].can("delete"));

@@ -23,7 +23,12 @@ pub(crate) struct Disruption {
 }
 
 /// Writes the condition. A pod that is gone or another one by now needs none.
-pub(crate) async fn note(pods: &Collection, pod: &Pod, why: &Disruption, now: Timestamp) -> Result<(), kube::Error> {
+pub(crate) async fn note(
+    pods: &Collection,
+    pod: &Pod,
+    why: &Disruption,
+    now: Timestamp,
+) -> Result<(), kube::Error> {
     let condition = json!({
         "type": "DisruptionTarget",
         "status": "True",

@@ -1,7 +1,12 @@
-//! The controllers.
-#![allow(dead_code)]
+//! The controllers: each keeps one promise about the cluster true, by reading caches, deciding in a pure plan and
+//! writing through the API.
+//!
+//! `registry` lists them all. They meet nowhere but in the API: one never calls another. A controller's file says
+//! at its top what it keeps true, what it reads and the only fields it writes.
+
 mod claim;
 mod collection;
+pub mod command;
 mod config;
 mod context;
 mod deployment;
@@ -16,7 +21,13 @@ mod pod_gc;
 mod registry;
 mod replicaset;
 mod root_ca;
+mod run;
 mod service_account;
 mod taint_eviction;
 mod template;
 mod views;
+
+pub use config::Config;
+pub use node_lifecycle::Rates;
+pub use registry::{SelectionError, names};
+pub use run::{Error, Surroundings, run, run_in};

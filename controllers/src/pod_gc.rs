@@ -124,13 +124,16 @@ fn plan(
                     .get(name)
                     .is_some_and(|since| now.duration_since(*since) >= QUARANTINE)
                     .then_some(Reason::NodeGone),
-                Some(node) => (pod::is_terminating(found) && out_of_service(&node)).then_some(Reason::OutOfService),
+                Some(node) => {
+                    (pod::is_terminating(found) && out_of_service(&node)).then_some(Reason::OutOfService)
+                }
             },
         };
         plan.extend(reason.map(|reason| (found.clone(), reason)));
     }
     let taken: BTreeSet<&str> = plan.iter().map(|(found, _)| found.uid()).collect();
-    let excess: Vec<_> = excess(pods, threshold).into_iter().filter(|found| !taken.contains(found.uid())).collect();
+    let excess: Vec<_> =
+        excess(pods, threshold).into_iter().filter(|found| !taken.contains(found.uid())).collect();
     plan.extend(excess.into_iter().map(|found| (found, Reason::Excess)));
     plan
 }
@@ -192,7 +195,8 @@ mod tests {
     }
 
     fn node(name: &str) -> Option<Arc<Node>> {
-        let taints = if name == "dead" { json!([{"key": OUT_OF_SERVICE, "effect": "NoExecute"}]) } else { json!([]) };
+        let taints =
+            if name == "dead" { json!([{"key": OUT_OF_SERVICE, "effect": "NoExecute"}]) } else { json!([]) };
         let node = json!({"metadata": {"name": name}, "spec": {"taints": taints}});
         (name != "lost").then(|| Arc::new(serde_json::from_value(node).unwrap()))
     }

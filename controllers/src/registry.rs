@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::context::Context;
 use crate::{
-    deployment, endpointslice, garbage, namespace, node_lifecycle, pod_gc, replicaset, root_ca, service_account,
-    taint_eviction,
+    deployment, endpointslice, garbage, namespace, node_lifecycle, pod_gc, replicaset, root_ca,
+    service_account, taint_eviction,
 };
 
 /// A controller that can run.
@@ -30,6 +30,11 @@ pub(crate) const ROWS: &[Row] = &[
     Row { name: service_account::NAME, start: service_account::start },
     Row { name: taint_eviction::NAME, start: taint_eviction::start },
 ];
+
+/// The names of all controllers, for `--controllers` and for help texts.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ROWS.iter().map(|row| row.name)
+}
 
 /// Why the list of controllers to run makes no sense.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use component::events::{Recorder, Type};
 use component::informers::{Change, Informer, Key};
 use component::work::{Action, Failure, Queue, run};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -46,9 +46,22 @@ pub(crate) fn start(ctx: &Context) {
     let candidates = sets.clone();
     queue.watch(&pods, move |change| wanting(&candidates, change));
     let recorder = ctx.recorder(NAME);
-    let controller =
-        Arc::new(Controller { ctx: ctx.clone(), sets: sets.clone(), pods: pods.clone(), queue: queue.clone(), recorder });
-    let work = run(NAME, sets, queue, controller, ctx.config.concurrent_replicaset_syncs, reconcile, ctx.tasks.clone());
+    let controller = Arc::new(Controller {
+        ctx: ctx.clone(),
+        sets: sets.clone(),
+        pods: pods.clone(),
+        queue: queue.clone(),
+        recorder,
+    });
+    let work = run(
+        NAME,
+        sets,
+        queue,
+        controller,
+        ctx.config.concurrent_replicaset_syncs,
+        reconcile,
+        ctx.tasks.clone(),
+    );
     ctx.start(NAME, async move { pods.synced().await }, work);
 }
 
@@ -58,7 +71,8 @@ fn wanting(sets: &Informer<ReplicaSet>, change: &Change<Pod>) -> Vec<Key> {
         return Vec::new();
     };
     let fits = |set: &Arc<ReplicaSet>| {
-        Selector::from_label_selector(&set.spec.selector).is_ok_and(|selector| selector.selects(&found.metadata))
+        Selector::from_label_selector(&set.spec.selector)
+            .is_ok_and(|selector| selector.selects(&found.metadata))
     };
     sets.in_namespace(found.namespace()).iter().filter(|set| fits(set)).map(|set| Key::of(&**set)).collect()
 }
@@ -94,7 +108,8 @@ impl Controller {
         let mut candidates = self.pods.owned_by(set.uid());
         candidates.extend(orphans(&self.pods, namespace));
         let candidates = candidates.into_iter().filter(|found| !pod::is_finished(found));
-        let mut claim = claim(&set.metadata, candidates, |pod| &pod.metadata, |labels| selector.matches(labels));
+        let mut claim =
+            claim(&set.metadata, candidates, |pod| &pod.metadata, |labels| selector.matches(labels));
         let key = Key::of(set);
         for found in claim.release {
             let patch = Patch::Strategic(claim::release(set.uid(), &found.metadata));
@@ -134,7 +149,7 @@ impl Controller {
 
     async fn carry_out(&self, set: &ReplicaSet, plan: &Plan) -> Result<(), Error> {
         self.create(set, plan.create).await?;
-        let deletes = plan.delete.iter().map(|found| self.delete(set, found));
+        let deletes: Vec<_> = plan.delete.iter().map(|found| self.delete(set, found).boxed()).collect();
         let results: Vec<_> = stream::iter(deletes).buffer_unordered(IN_FLIGHT).collect().await;
         results.into_iter().collect()
     }
@@ -146,7 +161,7 @@ impl Controller {
         let (mut left, mut batch) = (count, 1);
         while left > 0 {
             batch = batch.min(left);
-            let creates = (0..batch).map(|_| self.create_one(set, &pod));
+            let creates: Vec<_> = (0..batch).map(|_| self.create_one(set, &pod).boxed()).collect();
             stream::iter(creates).buffer_unordered(IN_FLIGHT).try_collect::<()>().await?;
             left -= batch;
             batch *= 2;
@@ -193,7 +208,8 @@ impl Controller {
     async fn report(&self, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), Error> {
         let Some(patch) = collection::status_patch(&set.status, &status) else { return Ok(()) };
         let sets = self.ctx.collection::<ReplicaSet>(set.metadata.namespace.as_deref());
-        let written = sets.patch_status(set.name(), &guarded(&set.metadata, patch)).await.map_err(Error::Status)?;
+        let written =
+            sets.patch_status(set.name(), &guarded(&set.metadata, patch)).await.map_err(Error::Status)?;
         self.queue.writes().wrote(&Key::of(set), &self.sets, &written);
         Ok(())
     }
@@ -402,9 +418,13 @@ mod tests {
         ];
         let owned = Owned::of(pods);
         assert_eq!((owned.active.len(), owned.terminating), (2, 1));
-        for (replicas, create, delete) in
-            [(2, 0, vec![]), (5, 3, vec![]), (1, 0, vec!["b"]), (0, 0, vec!["a", "b"]), (9_000, BURST, vec![])]
-        {
+        for (replicas, create, delete) in [
+            (2, 0, vec![]),
+            (5, 3, vec![]),
+            (1, 0, vec!["b"]),
+            (0, 0, vec!["a", "b"]),
+            (9_000, BURST, vec![]),
+        ] {
             let plan = plan(&set(replicas, 0), &owned, || owned.active.clone(), now());
             let deleted: Vec<&str> = plan.delete.iter().map(|pod| pod.name()).collect();
             assert_eq!((plan.create, deleted), (create, delete), "{replicas}");
@@ -446,7 +466,10 @@ mod tests {
         let owned = Owned::default();
         set.status = status(&set, &owned, Some("exceeded quota"), now());
         let noted = set.status.conditions.clone().unwrap();
-        assert_eq!((noted[0].reason.as_deref(), noted[0].message.as_deref()), (Some("FailedCreate"), Some("exceeded quota")));
+        assert_eq!(
+            (noted[0].reason.as_deref(), noted[0].message.as_deref()),
+            (Some("FailedCreate"), Some("exceeded quota"))
+        );
         let later = status(&set, &owned, Some("exceeded quota by more"), now());
         assert_eq!(later.conditions, Some(noted));
         assert_eq!(status(&set, &owned, None, now()).conditions, Some(vec![]));

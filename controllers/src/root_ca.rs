@@ -32,7 +32,8 @@ pub(crate) fn start(ctx: &Context) {
         return;
     };
     let namespaces = ctx.informers.of::<Namespace>();
-    let of_that_name = Selection { fields: Some(format!("metadata.name={CONFIG_MAP}")), ..Selection::default() };
+    let of_that_name =
+        Selection { fields: Some(format!("metadata.name={CONFIG_MAP}")), ..Selection::default() };
     let maps = ctx.informers.selected::<ConfigMap>(of_that_name);
     let queue = Queue::new(NAME);
     queue.follow(&namespaces);
@@ -87,14 +88,17 @@ fn plan(namespace: &Namespace, found: Option<&ConfigMap>, certificate: &str) -> 
     let wanted = BTreeMap::from([(FIELD.to_owned(), certificate.to_owned())]);
     let Some(found) = found else {
         let meta = json!({"name": CONFIG_MAP, "annotations": annotations});
-        return Plan::Create(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": wanted}));
+        return Plan::Create(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": wanted}),
+        );
     };
     let described = found.metadata.annotations.as_ref().and_then(|notes| notes.get(DESCRIPTION_KEY));
     if found.data.as_ref() == Some(&wanted) && described.is_some_and(|text| !text.is_empty()) {
         return Plan::Nothing;
     }
     let strangers = found.data.iter().flatten().filter(|(key, _)| *key != FIELD);
-    let mut data: serde_json::Map<String, Value> = strangers.map(|(key, _)| (key.clone(), Value::Null)).collect();
+    let mut data: serde_json::Map<String, Value> =
+        strangers.map(|(key, _)| (key.clone(), Value::Null)).collect();
     data.insert(FIELD.to_owned(), json!(certificate));
     Plan::Repair(json!({"metadata": {"annotations": annotations}, "data": data}))
 }

@@ -29,7 +29,8 @@ pub(crate) fn start(ctx: &Context) {
         let gone = change.new().is_none();
         gone.then(|| Key::cluster(change.key().namespace))
     });
-    let controller = Arc::new(Controller { ctx: ctx.clone(), accounts: accounts.clone(), queue: queue.clone() });
+    let controller =
+        Arc::new(Controller { ctx: ctx.clone(), accounts: accounts.clone(), queue: queue.clone() });
     let concurrency = ctx.config.concurrent_account_syncs;
     let work = run(NAME, namespaces, queue, controller, concurrency, reconcile, ctx.tasks.clone());
     ctx.start(NAME, async move { accounts.synced().await }, work);

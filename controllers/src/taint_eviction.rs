@@ -91,7 +91,12 @@ async fn reconcile(pod: Arc<Pod>, controller: Arc<Controller>) -> Result<Action,
         Plan::Stay => {
             if controller.forget(&pod) {
                 let message = format!("Cancelling deletion of Pod {}/{}", pod.namespace(), pod.name());
-                controller.recorder.event(&pod.object_ref(&()), Type::Normal, "TaintManagerEviction", message);
+                controller.recorder.event(
+                    &pod.object_ref(&()),
+                    Type::Normal,
+                    "TaintManagerEviction",
+                    message,
+                );
             }
             Ok(Action::await_change())
         }
@@ -201,7 +206,12 @@ mod tests {
             (vec![toleration("a", Some(-1))], vec![a.clone()], 0, Plan::Evict),
             (vec![toleration("a", Some(300)), toleration("a", Some(60))], vec![a.clone()], 0, wait(60)),
             (vec![toleration("a", Some(300)), toleration("a", None)], vec![a.clone()], 0, wait(300)),
-            (vec![toleration("a", Some(300)), toleration("b", Some(60))], vec![a.clone(), b.clone()], 0, wait(60)),
+            (
+                vec![toleration("a", Some(300)), toleration("b", Some(60))],
+                vec![a.clone(), b.clone()],
+                0,
+                wait(60),
+            ),
             (vec![toleration("a", Some(300))], vec![a, b], 0, Plan::Evict),
         ] {
             let now = since + jiff::SignedDuration::from_secs(passed);

@@ -9,21 +9,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// The label that tells the pods of one ReplicaSet of a Deployment from those of another.
-pub const HASH_LABEL: &str = "pod-template-hash";
+pub(crate) const HASH_LABEL: &str = "pod-template-hash";
 
 /// `spec.template` of a workload, as the server sent it.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(transparent)]
-pub struct Template(Value);
+pub(crate) struct Template(Value);
 
 impl Template {
-    /// Wraps a template in JSON.
-    pub fn new(template: Value) -> Self {
-        Self(template)
-    }
-
     /// The template's labels.
-    pub fn labels(&self) -> BTreeMap<String, String> {
+    pub(crate) fn labels(&self) -> BTreeMap<String, String> {
         let labels = self.0.pointer("/metadata/labels").and_then(Value::as_object);
         labels
             .into_iter()
@@ -33,7 +28,7 @@ impl Template {
     }
 
     /// The same template with one more label.
-    pub fn with_label(&self, key: &str, value: &str) -> Self {
+    pub(crate) fn with_label(&self, key: &str, value: &str) -> Self {
         let mut template = self.0.clone();
         if !template.is_object() {
             template = json!({});
@@ -50,22 +45,24 @@ impl Template {
     }
 
     /// Whether both make the same pods; the hash label does not count.
-    pub fn same_as(&self, other: &Self) -> bool {
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
         self.canonical() == other.canonical()
     }
 
     /// The value of the `pod-template-hash` label. Deterministic; `collisions` gives another value when a
     /// ReplicaSet of the first name belongs to somebody else.
-    pub fn hash(&self, collisions: Option<i32>) -> String {
+    pub(crate) fn hash(&self, collisions: Option<i32>) -> String {
         // serde_json keeps the fields of a value in the order of their names.
         names::hash(self.canonical().to_string().as_bytes(), collisions)
     }
 
     /// The pod to create for `owner`, whose name begins with `prefix`.
-    pub fn pod(&self, prefix: &str, owner: &OwnerReference) -> Value {
+    pub(crate) fn pod(&self, prefix: &str, owner: &OwnerReference) -> Value {
         let mut metadata = Map::new();
         for field in ["labels", "annotations", "finalizers"] {
-            if let Some(value) = self.0.pointer(&format!("/metadata/{field}")).filter(|value| !value.is_null()) {
+            if let Some(value) =
+                self.0.pointer(&format!("/metadata/{field}")).filter(|value| !value.is_null())
+            {
                 metadata.insert(field.into(), value.clone());
             }
         }
@@ -103,7 +100,7 @@ mod tests {
     use super::*;
 
     fn template(image: &str) -> Template {
-        Template::new(json!({
+        Template(json!({
             "metadata": {"labels": {"app": "web"}},
             "spec": {"containers": [{"name": "web", "image": image}]},
         }))

@@ -11,117 +11,117 @@ use crate::template::Template;
 
 /// `apps/v1` Deployment, as the controllers read it.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct Deployment {
+pub(crate) struct Deployment {
     /// Standard metadata.
-    pub metadata: ObjectMeta,
+    pub(crate) metadata: ObjectMeta,
     /// What is wanted.
     #[serde(default)]
-    pub spec: DeploymentSpec,
+    pub(crate) spec: DeploymentSpec,
     /// What was last reported.
     #[serde(default)]
-    pub status: DeploymentStatus,
+    pub(crate) status: DeploymentStatus,
 }
 
 /// The wanted state of a Deployment.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct DeploymentSpec {
+pub(crate) struct DeploymentSpec {
     /// Pods wanted; the server defaults it to 1.
-    pub replicas: Option<i32>,
+    pub(crate) replicas: Option<i32>,
     /// The pods that belong to it.
-    pub selector: LabelSelector,
+    pub(crate) selector: LabelSelector,
     /// What a pod is made from.
-    pub template: Template,
+    pub(crate) template: Template,
     /// How pods of an old template are replaced.
-    pub strategy: Strategy,
+    pub(crate) strategy: Strategy,
     /// Seconds a pod must be ready to count as available.
-    pub min_ready_seconds: i32,
+    pub(crate) min_ready_seconds: i32,
     /// Old ReplicaSets to keep; none keeps all.
-    pub revision_history_limit: Option<i32>,
+    pub(crate) revision_history_limit: Option<i32>,
     /// No new rollout starts while it is set.
-    pub paused: bool,
+    pub(crate) paused: bool,
     /// Seconds without progress after which the rollout counts as stuck.
-    pub progress_deadline_seconds: Option<i32>,
+    pub(crate) progress_deadline_seconds: Option<i32>,
 }
 
 /// `spec.strategy` of a Deployment.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Strategy {
+pub(crate) struct Strategy {
     /// `Recreate` or `RollingUpdate`; empty means the latter.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub(crate) kind: String,
     /// Bounds of a rolling update.
-    pub rolling_update: Option<RollingUpdateDeployment>,
+    pub(crate) rolling_update: Option<RollingUpdateDeployment>,
 }
 
 impl Deployment {
     /// The name; empty before the server has set one.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
     }
 
     /// The UID; empty before the server has set one.
-    pub fn uid(&self) -> &str {
+    pub(crate) fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
     }
 
     /// Pods wanted.
-    pub fn replicas(&self) -> i32 {
+    pub(crate) fn replicas(&self) -> i32 {
         self.spec.replicas.unwrap_or(1)
     }
 
     /// Whether old pods must all be gone before new ones start.
-    pub fn recreates(&self) -> bool {
+    pub(crate) fn recreates(&self) -> bool {
         self.spec.strategy.kind == "Recreate"
     }
 }
 
 /// `apps/v1` ReplicaSet, as the controllers read it.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub struct ReplicaSet {
+pub(crate) struct ReplicaSet {
     /// Standard metadata.
-    pub metadata: ObjectMeta,
+    pub(crate) metadata: ObjectMeta,
     /// What is wanted.
     #[serde(default)]
-    pub spec: ReplicaSetSpec,
+    pub(crate) spec: ReplicaSetSpec,
     /// What was last reported.
     #[serde(default)]
-    pub status: ReplicaSetStatus,
+    pub(crate) status: ReplicaSetStatus,
 }
 
 /// The wanted state of a ReplicaSet.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ReplicaSetSpec {
+pub(crate) struct ReplicaSetSpec {
     /// Pods wanted; the server defaults it to 1.
-    pub replicas: Option<i32>,
+    pub(crate) replicas: Option<i32>,
     /// Seconds a pod must be ready to count as available.
-    pub min_ready_seconds: i32,
+    pub(crate) min_ready_seconds: i32,
     /// The pods that belong to it.
-    pub selector: LabelSelector,
+    pub(crate) selector: LabelSelector,
     /// What a pod is made from.
-    pub template: Template,
+    pub(crate) template: Template,
 }
 
 impl ReplicaSet {
     /// The name; empty before the server has set one.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or_default()
     }
 
     /// The UID; empty before the server has set one.
-    pub fn uid(&self) -> &str {
+    pub(crate) fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
     }
 
     /// Pods wanted.
-    pub fn replicas(&self) -> i32 {
+    pub(crate) fn replicas(&self) -> i32 {
         self.spec.replicas.unwrap_or(1)
     }
 
     /// An annotation's value.
-    pub fn annotation(&self, key: &str) -> Option<&str> {
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
     }
 }

@@ -141,7 +141,7 @@ impl Controller {
         let mut candidates = self.sets.owned_by(deployment.uid());
         candidates.extend(orphans(&self.sets, deployment.metadata.namespace.as_deref().unwrap_or_default()));
         let fits = |labels: &_| selector.matches(labels);
-        let mut claim = claim(&deployment.metadata, candidates, |set| &set.metadata, fits);
+        let claim = claim(&deployment.metadata, candidates, |set| &set.metadata, fits);
         for set in claim.release {
             let patch = Patch::Strategic(claim::release(deployment.uid(), &set.metadata));
             match self.sets_of(deployment).patch(set.name(), &patch).await {
@@ -169,7 +169,8 @@ impl Controller {
     async fn still_there(&self, deployment: &Deployment) -> Result<bool, Error> {
         let deployments = self.ctx.collection::<Deployment>(deployment.metadata.namespace.as_deref());
         let found = deployments.get(deployment.name()).await.map_err(Error::Confirm)?;
-        Ok(found.is_some_and(|found| found.uid == deployment.metadata.uid && found.deletion_timestamp.is_none()))
+        Ok(found
+            .is_some_and(|found| found.uid == deployment.metadata.uid && found.deletion_timestamp.is_none()))
     }
 
     /// Whether pods of other sets than the new one still exist and have not ended.
@@ -192,7 +193,12 @@ impl Controller {
             Err(error) => {
                 let why = collection::message(&error);
                 let message = format!("Failed to create new replica set \"{}\": {why}", draft.name);
-                self.recorder.event(&deployment.object_ref(&()), Type::Warning, "ReplicaSetCreateError", &message);
+                self.recorder.event(
+                    &deployment.object_ref(&()),
+                    Type::Warning,
+                    "ReplicaSetCreateError",
+                    &message,
+                );
                 let mut status = plan.status.clone();
                 status::note_create_failed(deployment, &mut status, &message, self.ctx.clock.now());
                 self.report(deployment, &status, None).await?;
@@ -204,7 +210,8 @@ impl Controller {
     /// The name of the new set is taken. If it is ours after all, the cache was behind; else the collision count
     /// goes up, which gives another hash and so another name.
     async fn collided(&self, deployment: &Deployment, draft: &Draft) -> Result<(), Error> {
-        let found: Option<ReplicaSet> = self.sets_of(deployment).read(&draft.name).await.map_err(Error::Confirm)?;
+        let found: Option<ReplicaSet> =
+            self.sets_of(deployment).read(&draft.name).await.map_err(Error::Confirm)?;
         let ours = found.is_some_and(|found| {
             owner::is_controlled_by(&found.metadata, deployment.uid())
                 && found.spec.template.same_as(&deployment.spec.template)
@@ -270,7 +277,8 @@ impl Controller {
         }
         let Some(patch) = patch else { return Ok(()) };
         let deployments = self.ctx.collection::<Deployment>(deployment.metadata.namespace.as_deref());
-        let patched = deployments.patch_status(deployment.name(), &guarded(&deployment.metadata, patch)).await;
+        let patched =
+            deployments.patch_status(deployment.name(), &guarded(&deployment.metadata, patch)).await;
         self.queue.writes().wrote(&Key::of(deployment), &self.deployments, &patched.map_err(Error::Status)?);
         Ok(())
     }

@@ -183,7 +183,12 @@ impl Pass<'_> {
         self.plan.look_again = status::check_deadline_in(deployment, &self.plan.status, now);
         if let Some(new) = new {
             let annotations = revisions::annotations(deployment, Some(new), revisions::next(&self.old));
-            self.plan.change.extend(change(deployment, new, annotations, Some(deployment.spec.min_ready_seconds)));
+            self.plan.change.extend(change(
+                deployment,
+                new,
+                annotations,
+                Some(deployment.spec.min_ready_seconds),
+            ));
         }
         for set in &self.old {
             self.plan.change.extend(change(deployment, set, BTreeMap::new(), None));
@@ -332,7 +337,12 @@ mod tests {
             },
         }));
         let plan = plan(&web, &[set("a", "web:2", 1, 3, (3, 3))], |_| true, now());
-        assert!(plan.create.is_none() && plan.change.is_empty() && plan.delete.is_empty() && plan.revision.is_none());
+        assert!(
+            plan.create.is_none()
+                && plan.change.is_empty()
+                && plan.delete.is_empty()
+                && plan.revision.is_none()
+        );
         assert_eq!(plan.status, web.status);
         assert_eq!(plan.look_again, None);
     }

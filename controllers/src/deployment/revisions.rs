@@ -80,7 +80,8 @@ pub(super) fn expired(deployment: &Deployment, old: &[Set]) -> Vec<Arc<ReplicaSe
     let Some(limit) = deployment.spec.revision_history_limit.filter(|limit| *limit != i32::MAX) else {
         return Vec::new();
     };
-    let mut alive: Vec<&Set> = old.iter().filter(|set| set.seen.metadata.deletion_timestamp.is_none()).collect();
+    let mut alive: Vec<&Set> =
+        old.iter().filter(|set| set.seen.metadata.deletion_timestamp.is_none()).collect();
     alive.sort_by_key(|set| (revision(set), set.created()));
     let excess = alive.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
     let settled = |set: &&&Set| {
@@ -99,7 +100,9 @@ mod tests {
     use serde_json::json;
 
     fn template(image: &str) -> Template {
-        Template::new(json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"image": image}]}}))
+        let template =
+            json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"image": image}]}});
+        serde_json::from_value(template).unwrap()
     }
 
     fn set(name: &str, age: i64, image: &str, notes: &[(&str, &str)]) -> Arc<ReplicaSet> {

@@ -317,7 +317,11 @@ mod tests {
                 .collect();
             roll(&deployment(10, surge, unavailable), &mut new, &mut old);
             let sizes: Vec<i32> = old.iter().map(|set| set.replicas).collect();
-            assert_eq!((new.replicas, sizes.as_slice()), (*new_after, *old_after), "{surge} {unavailable} {olds:?}");
+            assert_eq!(
+                (new.replicas, sizes.as_slice()),
+                (*new_after, *old_after),
+                "{surge} {unavailable} {olds:?}"
+            );
         }
     }
 
@@ -325,7 +329,9 @@ mod tests {
     #[test]
     fn a_rollout_ends_within_its_bounds() {
         for replicas in 1..12 {
-            for (surge, unavailable) in [("25%", "25%"), ("1", "0"), ("0", "1"), ("100%", "0"), ("0", "100%"), ("3", "2")] {
+            for (surge, unavailable) in
+                [("25%", "25%"), ("1", "0"), ("0", "1"), ("100%", "0"), ("0", "100%"), ("3", "2")]
+            {
                 let deployment = deployment(replicas, surge, unavailable);
                 let bounds = Bounds::of(&deployment);
                 let mut new = set("new", 0, 0, 1, replicas);
@@ -334,9 +340,16 @@ mod tests {
                 while new.available() < replicas || old[0].replicas > 0 {
                     roll(&deployment, &mut new, &mut old);
                     let total = new.replicas + old[0].replicas;
-                    let available = new.available().min(new.replicas) + old[0].available().min(old[0].replicas);
-                    assert!(total <= replicas + bounds.surge, "{replicas} {surge} {unavailable}: {total} pods");
-                    assert!(available >= replicas - bounds.unavailable, "{replicas} {surge} {unavailable}: {available}");
+                    let available =
+                        new.available().min(new.replicas) + old[0].available().min(old[0].replicas);
+                    assert!(
+                        total <= replicas + bounds.surge,
+                        "{replicas} {surge} {unavailable}: {total} pods"
+                    );
+                    assert!(
+                        available >= replicas - bounds.unavailable,
+                        "{replicas} {surge} {unavailable}: {available}"
+                    );
                     // One more new pod becomes available at each step, if there is one.
                     let ready = (new.available() + 1).min(new.replicas);
                     new = set("new", new.replicas, ready, 1, replicas);
@@ -377,7 +390,10 @@ mod tests {
         assert_eq!((new.replicas, old[0].replicas), (2, 0));
         let mut old = vec![set("older", 0, 0, 1, 0), set("old", 0, 0, 2, 0)];
         scale(&to(2), None, &mut old);
-        assert_eq!(old.iter().map(|set| (set.seen.name(), set.replicas)).collect::<Vec<_>>(), [("old", 2), ("older", 0)]);
+        assert_eq!(
+            old.iter().map(|set| (set.seen.name(), set.replicas)).collect::<Vec<_>>(),
+            [("old", 2), ("older", 0)]
+        );
         // The new set is complete: what old ones still hold goes.
         let (mut new, mut old) = (set("new", 4, 4, 2, 4), vec![set("old", 1, 1, 1, 2)]);
         scale(&to(4), Some(&mut new), &mut old);

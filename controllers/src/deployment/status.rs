@@ -115,7 +115,12 @@ pub(super) fn note_pause(deployment: &Deployment, status: &mut DeploymentStatus,
 }
 
 /// Notes that the new set was there already when the Deployment first looked.
-pub(super) fn note_found(deployment: &Deployment, status: &mut DeploymentStatus, set_name: &str, now: Timestamp) {
+pub(super) fn note_found(
+    deployment: &Deployment,
+    status: &mut DeploymentStatus,
+    set_name: &str,
+    now: Timestamp,
+) {
     if has_deadline(deployment) && get(status, PROGRESSING).is_none() {
         let message = format!("Found new replica set \"{set_name}\"");
         set(status, condition(PROGRESSING, "True", "FoundNewReplicaSet", &message, now));
@@ -123,7 +128,12 @@ pub(super) fn note_found(deployment: &Deployment, status: &mut DeploymentStatus,
 }
 
 /// Notes that the new set is created in this pass.
-pub(super) fn note_created(deployment: &Deployment, status: &mut DeploymentStatus, set_name: &str, now: Timestamp) {
+pub(super) fn note_created(
+    deployment: &Deployment,
+    status: &mut DeploymentStatus,
+    set_name: &str,
+    now: Timestamp,
+) {
     if has_deadline(deployment) {
         let message = format!("Created new replica set \"{set_name}\"");
         set(status, condition(PROGRESSING, "True", "NewReplicaSetCreated", &message, now));
@@ -131,7 +141,12 @@ pub(super) fn note_created(deployment: &Deployment, status: &mut DeploymentStatu
 }
 
 /// Notes that the new set could not be created; `message` says why.
-pub(super) fn note_create_failed(deployment: &Deployment, status: &mut DeploymentStatus, message: &str, now: Timestamp) {
+pub(super) fn note_create_failed(
+    deployment: &Deployment,
+    status: &mut DeploymentStatus,
+    message: &str,
+    now: Timestamp,
+) {
     if has_deadline(deployment) {
         set(status, condition(PROGRESSING, "False", "ReplicaSetCreateError", message, now));
     }
@@ -148,7 +163,11 @@ pub(super) fn complete(deployment: &Deployment, status: &DeploymentStatus) -> bo
 }
 
 /// When to look again whether the deadline has passed.
-pub(super) fn check_deadline_in(deployment: &Deployment, status: &DeploymentStatus, now: Timestamp) -> Option<Duration> {
+pub(super) fn check_deadline_in(
+    deployment: &Deployment,
+    status: &DeploymentStatus,
+    now: Timestamp,
+) -> Option<Duration> {
     let current = get(status, PROGRESSING)?;
     if !has_deadline(deployment) || deployment.spec.paused || complete(deployment, status) {
         return None;
@@ -191,7 +210,8 @@ fn deadline(deployment: &Deployment, current: &DeploymentCondition) -> Option<Ti
 
 /// A failure of the new set, else of an old one, as the Deployment's own condition.
 fn replica_failure(new: Option<&Set>, old: &[Set]) -> Option<DeploymentCondition> {
-    let mut conditions = new.into_iter().chain(old).flat_map(|set| set.seen.status.conditions.iter().flatten());
+    let mut conditions =
+        new.into_iter().chain(old).flat_map(|set| set.seen.status.conditions.iter().flatten());
     let failure = conditions.find(|condition| condition.type_ == REPLICA_FAILURE)?;
     Some(DeploymentCondition {
         type_: REPLICA_FAILURE.to_owned(),
@@ -328,10 +348,12 @@ mod tests {
         web.status = rollout(&web, &web.status, Some(&set("web-2", (1, 1, 0))), &old, at(1600));
         assert_eq!(shown(&web.status, PROGRESSING).unwrap().1, "NewReplicaSetCreated");
         web.status = rollout(&web, &web.status, Some(&set("web-2", (1, 1, 0))), &old, at(1601));
-        let stuck = row("False", "ProgressDeadlineExceeded", "ReplicaSet \"web-2\" has timed out progressing.");
+        let stuck =
+            row("False", "ProgressDeadlineExceeded", "ReplicaSet \"web-2\" has timed out progressing.");
         assert_eq!(shown(&web.status, PROGRESSING), stuck);
         assert_eq!(check_deadline_in(&web, &web.status, at(1602)), None);
-        web.status = rollout(&web, &web.status, Some(&set("web-2", (2, 2, 2))), &[set("web-1", (0, 0, 0))], at(2000));
+        web.status =
+            rollout(&web, &web.status, Some(&set("web-2", (2, 2, 2))), &[set("web-1", (0, 0, 0))], at(2000));
         assert_eq!(shown(&web.status, PROGRESSING).unwrap().1, "NewReplicaSetAvailable");
     }
 

@@ -117,7 +117,9 @@ fn fit(
     }
     if !missing.is_empty() && missing.len() < limit {
         let fits = |slice: &Change| slice.endpoints.len() + missing.len() <= limit;
-        let fullest = (0..unchanged.len()).filter(|at| fits(&unchanged[*at])).max_by_key(|at| unchanged[*at].endpoints.len());
+        let fullest = (0..unchanged.len())
+            .filter(|at| fits(&unchanged[*at]))
+            .max_by_key(|at| unchanged[*at].endpoints.len());
         if let Some(at) = fullest {
             let mut slice = unchanged.swap_remove(at);
             fill(&mut slice.endpoints, &mut missing, limit);
@@ -228,7 +230,11 @@ mod tests {
     }
 
     fn slice(name: &str, number: i32, addresses: impl IntoIterator<Item = u32>) -> Arc<EndpointSlice> {
-        let mut slice = EndpointSlice { address_type: "IPv4".into(), ports: Some(port(number)), ..EndpointSlice::default() };
+        let mut slice = EndpointSlice {
+            address_type: "IPv4".into(),
+            ports: Some(port(number)),
+            ..EndpointSlice::default()
+        };
         slice.metadata.name = Some(name.into());
         slice.endpoints = Some(addresses.into_iter().map(|address| endpoint(address, true)).collect());
         Arc::new(slice)
@@ -265,7 +271,12 @@ mod tests {
         for (what, groups, slices, expected) in [
             ("first", vec![group(80, 0..250)], vec![], creates(&[100, 100, 50])),
             ("nothing to do", vec![group(80, 0..3)], vec![slice("a", 80, 0..3)], none.clone()),
-            ("one more goes to the slice that has room", vec![group(80, 0..4)], vec![slice("a", 80, 0..3)], updates(&[("a", 4)])),
+            (
+                "one more goes to the slice that has room",
+                vec![group(80, 0..4)],
+                vec![slice("a", 80, 0..3)],
+                updates(&[("a", 4)]),
+            ),
             ("one less", vec![group(80, 1..3)], vec![slice("a", 80, 0..3)], updates(&[("a", 2)])),
             (
                 "a changed slice is filled before an unchanged one",

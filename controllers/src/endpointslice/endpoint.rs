@@ -152,7 +152,8 @@ mod tests {
     use serde_json::{Value, json};
 
     fn service(spec: Value) -> Service {
-        serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "default"}, "spec": spec})).unwrap()
+        serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "default"}, "spec": spec}))
+            .unwrap()
     }
 
     fn found(name: &str, extra: impl FnOnce(&mut Value)) -> Arc<Pod> {
@@ -261,6 +262,9 @@ mod tests {
         let service = service(json!({"ports": [{"port": 80, "targetPort": "http"}]}));
         let other = found("b", |pod| pod["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(9090));
         let (groups, _) = groups(&service, &["IPv4"], &[found("a", |_| {}), other], node);
-        assert_eq!(groups.iter().map(|group| group.ports[0].port).collect::<Vec<_>>(), [Some(8080), Some(9090)]);
+        assert_eq!(
+            groups.iter().map(|group| group.ports[0].port).collect::<Vec<_>>(),
+            [Some(8080), Some(9090)]
+        );
     }
 }

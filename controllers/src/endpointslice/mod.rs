@@ -47,7 +47,8 @@ pub(crate) fn start(ctx: &Context) {
     let (nodes, slices) = (ctx.informers.of::<Node>(), ctx.informers.of::<EndpointSlice>());
     let queue = Queue::new(NAME);
     index_nodes(&pods);
-    slices.add_index(SERVICE_NAME, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
+    slices
+        .add_index(SERVICE_NAME, |slice| service_of(slice).map(|key| key.to_string()).into_iter().collect());
     // A Service is found from a pod by one of the labels it selects: without this, every pod would be held against
     // every Service of its namespace.
     services.add_index(SELECTED_BY, |service| selector_term(service).into_iter().collect());
@@ -85,7 +86,9 @@ fn service_of(slice: &EndpointSlice) -> Option<Key> {
 
 fn selector(service: &Service) -> Option<&BTreeMap<String, String>> {
     let spec = service.spec.as_ref()?;
-    spec.selector.as_ref().filter(|selector| !selector.is_empty() && spec.type_.as_deref() != Some("ExternalName"))
+    spec.selector
+        .as_ref()
+        .filter(|selector| !selector.is_empty() && spec.type_.as_deref() != Some("ExternalName"))
 }
 
 /// One label that every pod of the Service has, with the namespace.
@@ -159,7 +162,9 @@ struct Controller {
 }
 
 async fn reconcile(service: Arc<Service>, controller: Arc<Controller>) -> Result<Action, Error> {
-    let (Some(_), Some(spec)) = (selector(&service), &service.spec) else { return Ok(Action::await_change()) };
+    let (Some(_), Some(spec)) = (selector(&service), &service.spec) else {
+        return Ok(Action::await_change());
+    };
     let key = Key::of(&*service);
     let pods = controller.pods.in_namespace(&key.namespace);
     let pods: Vec<Arc<Pod>> = pods.into_iter().filter(|pod| selects(&service, pod)).collect();
@@ -176,9 +181,14 @@ async fn reconcile(service: Arc<Service>, controller: Arc<Controller>) -> Result
         &slices,
         controller.ctx.config.max_endpoints_per_slice,
         |slice| slice.metadata.labels.as_ref() == Some(&labels),
-        |slice| service.metadata.uid.as_ref().is_some_and(|uid| owner::is_controlled_by(&slice.metadata, uid)),
+        |slice| {
+            service.metadata.uid.as_ref().is_some_and(|uid| owner::is_controlled_by(&slice.metadata, uid))
+        },
     );
-    controller.carry_out(&service, &labels, plan).await.inspect_err(|error| controller.tell(&service, error))?;
+    controller
+        .carry_out(&service, &labels, plan)
+        .await
+        .inspect_err(|error| controller.tell(&service, error))?;
     Ok(if left_out { Action::requeue(NODE_RETRY) } else { Action::await_change() })
 }
 
@@ -204,14 +214,21 @@ impl Controller {
         self.queue.writes().wrote(&Key::of(service), &self.slices, written);
     }
 
-    async fn carry_out(&self, service: &Service, labels: &BTreeMap<String, String>, plan: Plan) -> Result<(), Error> {
+    async fn carry_out(
+        &self,
+        service: &Service,
+        labels: &BTreeMap<String, String>,
+        plan: Plan,
+    ) -> Result<(), Error> {
         for change in &plan.update {
             let before = body(
                 change.slice.metadata.labels.as_ref().unwrap_or(&BTreeMap::new()),
                 change.slice.ports.as_deref().unwrap_or_default(),
                 change.slice.endpoints.as_deref().unwrap_or_default(),
             );
-            let Some(patch) = difference(&before, &body(labels, &change.ports, &change.endpoints)) else { continue };
+            let Some(patch) = difference(&before, &body(labels, &change.ports, &change.endpoints)) else {
+                continue;
+            };
             let name = change.slice.metadata.name.as_deref().unwrap_or_default();
             let patched = self.slices_of(service).patch(name, &guarded(&change.slice.metadata, patch)).await;
             self.wrote(service, &patched.map_err(|source| Error::Update { slice: name.to_owned(), source })?);
@@ -243,7 +260,12 @@ impl Controller {
         let name = service.metadata.name.as_deref().unwrap_or_default();
         let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
         let message = format!("Error updating Endpoint Slices for Service {namespace}/{name}: {error}");
-        self.recorder.event(&service.object_ref(&()), Type::Warning, "FailedToUpdateEndpointSlices", &message);
+        self.recorder.event(
+            &service.object_ref(&()),
+            Type::Warning,
+            "FailedToUpdateEndpointSlices",
+            &message,
+        );
     }
 }
 
@@ -308,7 +330,8 @@ mod tests {
             (json!({"selector": {"app": "web"}, "type": "ExternalName"}), false),
         ] {
             let service: Service =
-                serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "ns"}, "spec": spec})).unwrap();
+                serde_json::from_value(json!({"metadata": {"name": "web", "namespace": "ns"}, "spec": spec}))
+                    .unwrap();
             assert_eq!(selector_term(&service), ours.then(|| "ns/app=web".to_owned()), "{spec}");
         }
     }

@@ -56,7 +56,11 @@ pub(super) struct Dependents {
 }
 
 /// Decides on the object with metadata `latest`, whose owners stand as told.
-pub(super) fn decide(latest: &ObjectMeta, owners: &[(&OwnerReference, Standing)], dependents: Dependents) -> Verdict {
+pub(super) fn decide(
+    latest: &ObjectMeta,
+    owners: &[(&OwnerReference, Standing)],
+    dependents: Dependents,
+) -> Verdict {
     let with = |wanted: Standing| owners.iter().filter(move |(_, standing)| *standing == wanted);
     if owners.is_empty() {
         return Verdict::Keep;

@@ -115,7 +115,8 @@ impl Graph {
 
     /// Dependents that hold up the foreground deletion of `uid`.
     pub(super) fn blocking(&self, uid: &str) -> Vec<&Node> {
-        let blocks = |reference: &OwnerReference| reference.uid == uid && reference.block_owner_deletion == Some(true);
+        let blocks =
+            |reference: &OwnerReference| reference.uid == uid && reference.block_owner_deletion == Some(true);
         self.dependents(uid).filter(|node| node.owners.iter().any(blocks)).collect()
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use component::events::{Recorder, Type};
 use component::work::{Action, Failure, Queue, run_keys};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{DeleteParams, Patch, Preconditions, PropagationPolicy};
 use parking_lot::Mutex;
@@ -113,7 +113,10 @@ impl Collector {
     fn dependents(&self, uid: &str) -> Dependents {
         let graph = self.graph.lock();
         let mut dependents = graph.dependents(uid).peekable();
-        Dependents { any: dependents.peek().is_some(), waiting: dependents.any(|node| node.deleting_dependents) }
+        Dependents {
+            any: dependents.peek().is_some(),
+            waiting: dependents.any(|node| node.deleting_dependents),
+        }
     }
 
     /// Where an object is looked at; none for a namespaced owner named by a cluster-scoped object, which could be in
@@ -121,7 +124,8 @@ impl Collector {
     fn collection(&self, identity: &Identity) -> Result<Option<Collection>, Error> {
         let kind = (graph::group(&identity.api_version).to_owned(), identity.kind.clone());
         let kinds = self.kinds.lock();
-        let resource = kinds.get(&kind).ok_or_else(|| Error::Kind(format!("{}/{}", identity.api_version, kind.1)))?;
+        let resource =
+            kinds.get(&kind).ok_or_else(|| Error::Kind(format!("{}/{}", identity.api_version, kind.1)))?;
         if resource.namespaced && identity.namespace.is_empty() {
             return Ok(None);
         }
@@ -161,7 +165,12 @@ impl Collector {
         self.recorder.event(&object, Type::Warning, "OwnerRefInvalidNamespace", &message);
     }
 
-    async fn carry_out(&self, collection: &Collection, latest: &ObjectMeta, verdict: Verdict) -> Result<(), Error> {
+    async fn carry_out(
+        &self,
+        collection: &Collection,
+        latest: &ObjectMeta,
+        verdict: Verdict,
+    ) -> Result<(), Error> {
         let name = latest.name.as_deref().unwrap_or_default();
         match verdict {
             Verdict::Keep => Ok(()),
@@ -183,7 +192,9 @@ impl Collector {
                     ..DeleteParams::default()
                 };
                 match collection.delete(name, &params).await {
-                    Err(error) if !is_not_found(&error) => Err(Error::Delete { name: name.to_owned(), source: error }),
+                    Err(error) if !is_not_found(&error) => {
+                        Err(Error::Delete { name: name.to_owned(), source: error })
+                    }
                     _ => Ok(()),
                 }
             }
@@ -218,10 +229,8 @@ impl Collector {
             let Some(node) = graph.node(uid) else { return Ok(()) };
             (node.identity.clone(), graph.dependents(uid).map(|node| node.identity.clone()).collect())
         };
-        stream::iter(dependents.iter().map(|dependent| self.let_go(dependent, uid)))
-            .buffer_unordered(IN_FLIGHT)
-            .try_collect::<()>()
-            .await?;
+        let going: Vec<_> = dependents.iter().map(|dependent| self.let_go(dependent, uid).boxed()).collect();
+        stream::iter(going).buffer_unordered(IN_FLIGHT).try_collect::<()>().await?;
         let Some(collection) = self.collection(&owner)? else { return Ok(()) };
         let latest = collection.get(&owner.name).await.map_err(Error::Look)?;
         match latest.filter(|latest| latest.uid.as_deref() == Some(uid)) {
@@ -252,7 +261,9 @@ async fn disown(collection: &Collection, object: &ObjectMeta, owners: &[String])
         _ => return Ok(()),
     }
     // Custom kinds know no strategic merge: write the whole list, in the version it was read.
-    let Some(latest) = collection.get(name).await?.filter(|latest| latest.uid == object.uid) else { return Ok(()) };
+    let Some(latest) = collection.get(name).await?.filter(|latest| latest.uid == object.uid) else {
+        return Ok(());
+    };
     let kept: Vec<_> =
         latest.owner_references.iter().flatten().filter(|owner| !owners.contains(&owner.uid)).collect();
     collection.patch(name, &guarded(&latest, json!({"metadata": {"ownerReferences": kept}}))).await?;
@@ -268,7 +279,11 @@ async fn unblock_owners(collection: &Collection, latest: &ObjectMeta) -> Result<
     Ok(())
 }
 
-async fn remove_finalizer(collection: &Collection, latest: &ObjectMeta, finalizer: &str) -> Result<(), kube::Error> {
+async fn remove_finalizer(
+    collection: &Collection,
+    latest: &ObjectMeta,
+    finalizer: &str,
+) -> Result<(), kube::Error> {
     let before = latest.finalizers.iter().flatten();
     let rest: Vec<&String> = before.filter(|found| *found != finalizer).collect();
     if rest.len() == latest.finalizers.iter().flatten().count() {

@@ -68,7 +68,9 @@ fn add(collector: &Arc<Collector>, resource: &Resource, gate: Option<&Unfinished
         ("apps", "deployments") => feed(collector, resource, informers.of::<Deployment>(), gate),
         ("apps", "replicasets") => feed(collector, resource, informers.of::<ReplicaSet>(), gate),
         ("coordination.k8s.io", "leases") => feed(collector, resource, informers.of::<Lease>(), gate),
-        ("discovery.k8s.io", "endpointslices") => feed(collector, resource, informers.of::<EndpointSlice>(), gate),
+        ("discovery.k8s.io", "endpointslices") => {
+            feed(collector, resource, informers.of::<EndpointSlice>(), gate)
+        }
         _ => feed(collector, resource, informers.metadata(&resource.api), gate),
     }
 }

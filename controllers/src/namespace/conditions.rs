@@ -77,9 +77,11 @@ fn rows(findings: &Findings) -> [Row; 5] {
         ),
         (
             "NamespaceFinalizersRemaining",
-            counted(&findings.finalizers, "Some content in the namespace has finalizers remaining: ", |finalizer, count| {
-                format!("{finalizer} in {count} resource instances")
-            }),
+            counted(
+                &findings.finalizers,
+                "Some content in the namespace has finalizers remaining: ",
+                |finalizer, count| format!("{finalizer} in {count} resource instances"),
+            ),
             "SomeFinalizersRemain",
             "ContentHasNoFinalizers",
             "All content-preserving finalizers finished",
@@ -93,7 +95,11 @@ fn listed(failures: &[String]) -> String {
     format!("{} remaining: {}", sorted.len(), sorted.join(", "))
 }
 
-fn counted(counts: &BTreeMap<String, usize>, prefix: &str, text: impl Fn(&str, usize) -> String) -> Option<String> {
+fn counted(
+    counts: &BTreeMap<String, usize>,
+    prefix: &str,
+    text: impl Fn(&str, usize) -> String,
+) -> Option<String> {
     let parts: Vec<String> = counts.iter().map(|(name, count)| text(name, *count)).collect();
     (!parts.is_empty()).then(|| format!("{prefix}{}", parts.join(", ")))
 }
@@ -157,7 +163,8 @@ mod tests {
             ),
         ];
         assert_eq!(shown(&held), expected.map(|(reason, message)| (reason.to_owned(), message.to_owned())));
-        let times: Vec<_> = held.conditions.iter().flatten().map(|found| found.last_transition_time.clone()).collect();
+        let times: Vec<_> =
+            held.conditions.iter().flatten().map(|found| found.last_transition_time.clone()).collect();
         assert_eq!(times.iter().filter(|time| **time == Some(Time(later))).count(), 3);
     }
 }

@@ -31,7 +31,8 @@ pub(super) async fn delete(client: &Client, namespace: &str) -> (Findings, Durat
     if !discovered.missing.is_empty() {
         findings.discovery = Some(discovered.missing.join(", "));
     }
-    let deletable = |resource: &&Resource| resource.namespaced && resource.can("delete") && resource.can("list");
+    let deletable =
+        |resource: &&Resource| resource.namespaced && resource.can("delete") && resource.can("list");
     let (pods, others): (Vec<&Resource>, Vec<&Resource>) =
         discovered.resources.iter().filter(deletable).partition(|resource| is_pods(resource));
     for resource in pods {
@@ -73,7 +74,8 @@ async fn empty(objects: &Collection, resource: &Resource) -> Result<Vec<ObjectMe
         objects.delete_all(&DeleteParams::background()).await?;
     } else {
         for meta in &found {
-            match objects.delete(meta.name.as_deref().unwrap_or_default(), &DeleteParams::background()).await {
+            match objects.delete(meta.name.as_deref().unwrap_or_default(), &DeleteParams::background()).await
+            {
                 Err(error) if !is_not_found(&error) => return Err(error),
                 _ => {}
             }
@@ -98,7 +100,9 @@ fn count(namespace: &str, resource: &Resource, left: &[ObjectMeta], findings: &m
     let grace = graces.max().and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0);
     if !held && grace == 0 && !is_pods(resource) {
         let plural = &resource.api.plural;
-        findings.failures.push(format!("unexpected items still remain in namespace: {namespace} for {plural}"));
+        findings
+            .failures
+            .push(format!("unexpected items still remain in namespace: {namespace} for {plural}"));
     }
     if held { grace.max(FINALIZER_SECONDS) } else { grace }
 }

@@ -33,7 +33,8 @@ pub(crate) fn start(ctx: &Context) {
     queue.follow(&namespaces);
     let (going, left) = (namespaces.clone(), pods.clone());
     queue.watch(&pods, move |change| emptied(&going, &left, change));
-    let controller = Arc::new(Controller { ctx: ctx.clone(), namespaces: namespaces.clone(), queue: queue.clone() });
+    let controller =
+        Arc::new(Controller { ctx: ctx.clone(), namespaces: namespaces.clone(), queue: queue.clone() });
     let concurrency = ctx.config.concurrent_namespace_syncs;
     let work = run(NAME, namespaces, queue, controller, concurrency, reconcile, ctx.tasks.clone());
     ctx.start(NAME, async {}, work);
@@ -78,7 +79,8 @@ async fn reconcile(namespace: Arc<Namespace>, controller: Arc<Controller>) -> Re
 
 /// Whether the namespace is going and still waits for this controller.
 fn is_ours(namespace: &Namespace) -> bool {
-    namespace.metadata.deletion_timestamp.is_some() && finalizers(namespace).any(|finalizer| finalizer == FINALIZER)
+    namespace.metadata.deletion_timestamp.is_some()
+        && finalizers(namespace).any(|finalizer| finalizer == FINALIZER)
 }
 
 fn finalizers(namespace: &Namespace) -> impl Iterator<Item = &String> {

@@ -51,8 +51,14 @@ pub(crate) fn start(ctx: &Context) {
     let queue = Queue::new(NAME);
     queue.follow(&nodes);
     let recorder = ctx.recorder("node-controller");
-    let controller =
-        Arc::new(Controller { ctx: ctx.clone(), nodes: nodes.clone(), leases, pods, queue: queue.clone(), recorder });
+    let controller = Arc::new(Controller {
+        ctx: ctx.clone(),
+        nodes: nodes.clone(),
+        leases,
+        pods,
+        queue: queue.clone(),
+        recorder,
+    });
     let work = run(NAME, nodes, queue, Arc::clone(&controller), CONCURRENCY, reconcile, ctx.tasks.clone());
     ctx.start(NAME, async {}, work);
     ctx.tasks.spawn_until_stopped(NAME, watch_over(controller));
@@ -125,7 +131,8 @@ impl Controller {
         for (name, key) in &pass.taint {
             let Some(node) = find(name) else { continue };
             // A node that turned out to live is not given up.
-            let lives = pass.silent.contains(name) && !monitor.is_silent(&self.seen(node), self.ctx.clock.now());
+            let lives =
+                pass.silent.contains(name) && !monitor.is_silent(&self.seen(node), self.ctx.clock.now());
             if !lives {
                 self.taint(node, *key).await;
             }

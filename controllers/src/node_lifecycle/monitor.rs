@@ -129,7 +129,8 @@ impl Monitor {
             }
         }
         let present: BTreeSet<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-        let gone: Vec<String> = self.nodes.keys().filter(|name| !present.contains(name.as_str())).cloned().collect();
+        let gone: Vec<String> =
+            self.nodes.keys().filter(|name| !present.contains(name.as_str())).cloned().collect();
         gone.iter().for_each(|name| _ = self.nodes.remove(name));
         pass.gone = gone;
     }
@@ -150,7 +151,9 @@ impl Monitor {
         let mut fresh = Vec::new();
         for node in members {
             match (node.tainted.as_deref(), key(node)) {
-                (Some(has), wanted) if Some(has) != wanted => _ = pass.taint.insert(node.name.clone(), wanted),
+                (Some(has), wanted) if Some(has) != wanted => {
+                    _ = pass.taint.insert(node.name.clone(), wanted)
+                }
                 (None, Some(_)) if node.ready.is_some() => fresh.push(*node),
                 _ => {}
             }
@@ -204,7 +207,8 @@ mod tests {
         let lost = monitor.pass(&[node("a", "z", 0), node("b", "z", 55)], at(55));
         assert_eq!(lost.silent, ["a".to_owned()].into());
         assert_eq!(taints(&lost), [("a", Some(UNREACHABLE))]);
-        let mut a = Seen { ready: Some("Unknown".into()), tainted: Some(UNREACHABLE.into()), ..node("a", "z", 0) };
+        let mut a =
+            Seen { ready: Some("Unknown".into()), tainted: Some(UNREACHABLE.into()), ..node("a", "z", 0) };
         assert_eq!(monitor.pass(&[a.clone(), node("b", "z", 60)], at(60)), Pass::default());
         // Its agent is back and says so.
         a.ready = Some("False".into());

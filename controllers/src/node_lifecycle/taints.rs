@@ -52,17 +52,25 @@ pub(super) fn no_execute_key(ready: &str) -> Option<&'static str> {
 /// The node's taints with exactly `key` of the two NoExecute ones that this controller sets; none when they are so already.
 pub(super) fn no_execute(taints: &[Taint], key: Option<&str>, now: Timestamp) -> Option<Vec<Taint>> {
     let wanted: Vec<&str> = key.into_iter().collect();
-    let unwanted: Vec<&str> = [NOT_READY, UNREACHABLE].into_iter().filter(|ours| Some(*ours) != key).collect();
+    let unwanted: Vec<&str> =
+        [NOT_READY, UNREACHABLE].into_iter().filter(|ours| Some(*ours) != key).collect();
     swap(taints, &wanted, &unwanted, NO_EXECUTE, now)
 }
 
 /// The NoExecute taint of this controller that the node carries.
 pub(super) fn carried(taints: &[Taint]) -> Option<&str> {
-    let ours = |taint: &&Taint| taint.effect == NO_EXECUTE && [NOT_READY, UNREACHABLE].contains(&taint.key.as_str());
+    let ours =
+        |taint: &&Taint| taint.effect == NO_EXECUTE && [NOT_READY, UNREACHABLE].contains(&taint.key.as_str());
     taints.iter().find(ours).map(|taint| taint.key.as_str())
 }
 
-fn swap(taints: &[Taint], wanted: &[&str], unwanted: &[&str], effect: &str, now: Timestamp) -> Option<Vec<Taint>> {
+fn swap(
+    taints: &[Taint],
+    wanted: &[&str],
+    unwanted: &[&str],
+    effect: &str,
+    now: Timestamp,
+) -> Option<Vec<Taint>> {
     let mut after: Vec<Taint> = taints
         .iter()
         .filter(|taint| taint.effect != effect || !unwanted.contains(&taint.key.as_str()))
@@ -100,11 +108,33 @@ mod tests {
         let not_ready = taint(NOT_READY, NO_SCHEDULE);
         for (taints, conditions, cordoned, expected) in [
             (vec![], vec![condition("Ready", "True")], false, None),
-            (vec![own.clone()], vec![condition("Ready", "False")], false, Some("team/gpu:NoSchedule node.kubernetes.io/not-ready:NoSchedule")),
+            (
+                vec![own.clone()],
+                vec![condition("Ready", "False")],
+                false,
+                Some("team/gpu:NoSchedule node.kubernetes.io/not-ready:NoSchedule"),
+            ),
             (vec![not_ready.clone()], vec![condition("Ready", "False")], false, None),
-            (vec![not_ready.clone(), own.clone()], vec![condition("Ready", "True")], false, Some("team/gpu:NoSchedule")),
-            (vec![not_ready], vec![condition("Ready", "Unknown")], false, Some("node.kubernetes.io/unreachable:NoSchedule")),
-            (vec![], vec![condition("DiskPressure", "True")], true, Some("node.kubernetes.io/disk-pressure:NoSchedule node.kubernetes.io/unschedulable:NoSchedule")),
+            (
+                vec![not_ready.clone(), own.clone()],
+                vec![condition("Ready", "True")],
+                false,
+                Some("team/gpu:NoSchedule"),
+            ),
+            (
+                vec![not_ready],
+                vec![condition("Ready", "Unknown")],
+                false,
+                Some("node.kubernetes.io/unreachable:NoSchedule"),
+            ),
+            (
+                vec![],
+                vec![condition("DiskPressure", "True")],
+                true,
+                Some(
+                    "node.kubernetes.io/disk-pressure:NoSchedule node.kubernetes.io/unschedulable:NoSchedule",
+                ),
+            ),
             (vec![], vec![condition("DiskPressure", "False")], false, None),
         ] {
             let expected = expected.map(|text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>());

@@ -81,7 +81,15 @@ impl Limits {
     }
 
     /// How many nodes of `zone` may be tainted now, at most `wanted`. `total` is the zone's size.
-    pub(super) fn take(&mut self, zone: &str, state: State, total: usize, wanted: usize, rates: &Rates, now: Timestamp) -> usize {
+    pub(super) fn take(
+        &mut self,
+        zone: &str,
+        state: State,
+        total: usize,
+        wanted: usize,
+        rates: &Rates,
+        now: Timestamp,
+    ) -> usize {
         let rate = match state {
             State::Partial if total > rates.large => rates.secondary,
             State::Partial => 0.0,
@@ -119,7 +127,11 @@ mod tests {
             (3, 3, State::Normal),
             (9, 11, State::Partial),
         ] {
-            assert_eq!(state(Counts { ready, not_ready }, &Rates::default()), expected, "{ready} {not_ready}");
+            assert_eq!(
+                state(Counts { ready, not_ready }, &Rates::default()),
+                expected,
+                "{ready} {not_ready}"
+            );
         }
     }
 
