@@ -196,3 +196,69 @@ impl<B> Policy<Request<Body>, Response<B>, BoxError> for RetryReads {
         (request.method() == Method::GET).then(|| policy.clone_request(request))?
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_wrong_kubeconfig_says_what_to_check() {
+        let dir = std::env::temp_dir().join(format!("steersman-client-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let file = dir.join("config");
+        let text = async |content: Option<&str>| {
+            match content {
+                Some(content) => std::fs::write(&file, content).unwrap(),
+                None => drop(std::fs::remove_file(&file)),
+            }
+            let error = from_kubeconfig(Some(&file)).await.err().expect("is refused");
+            crate::telemetry::chain(&error).replace(file.to_str().unwrap(), "F")
+        };
+        assert_eq!(text(None).await, "cannot read kubeconfig F: No such file or directory (os error 2)");
+        let broken = text(Some("{")).await;
+        assert!(
+            broken.starts_with("kubeconfig F is not usable: failed to parse kubeconfig YAML"),
+            "{broken}"
+        );
+        let empty = text(Some("apiVersion: v1\nkind: Config\n")).await;
+        assert_eq!(empty, "kubeconfig F is not usable: failed to determine current context");
+        std::fs::remove_dir_all(&dir).unwrap();
+
+        let error = from_flags(None, Some("http://[::x")).await.err().expect("is refused");
+        assert_eq!(error.to_string(), "\"http://[::x\" is not the URL of an API server");
+    }
+
+    /// Serves 503 twice and counts requests by method.
+    async fn count(method: Method) -> usize {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let tasks = crate::tasks::Tasks::new();
+        let requests = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let served = requests.clone();
+        tasks.spawn_until_stopped("server", async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await.unwrap();
+                served.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                let refusal = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 0\r\ncontent-length: 0\r\n\
+                    connection: close\r\n\r\n";
+                stream.write_all(refusal).await.unwrap();
+            }
+        });
+        let client = connect(Config::new(url)).unwrap();
+        let request = Request::builder().method(method).uri("/x").body(Vec::new()).unwrap();
+        assert!(client.request_text(request).await.is_err());
+        assert!(tasks.stop().await.is_empty());
+        requests.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    #[tokio::test]
+    async fn only_reads_are_sent_again() {
+        assert_eq!(count(Method::GET).await, 4);
+        assert_eq!(count(Method::POST).await, 1);
+        assert_eq!(count(Method::PATCH).await, 1);
+    }
+}

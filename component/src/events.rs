@@ -302,3 +302,6 @@ fn namespace(record: &Record) -> &str {
 async fn limited<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
     timeout(SEND_LIMIT, request).await.unwrap_or_else(|late| Err(kube::Error::Service(late.into())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -323,3 +323,6 @@ impl<K: Object> Debug for Informer<K> {
 pub fn revision(resource_version: Option<&str>) -> u64 {
     resource_version.and_then(|version| version.parse().ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

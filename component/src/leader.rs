@@ -326,3 +326,6 @@ fn is_free(observed: &Observed) -> bool {
     let duration = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
     holder(&observed.lease).is_empty() || observed.at.elapsed() >= duration
 }
+
+#[cfg(test)]
+mod tests;

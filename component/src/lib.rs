@@ -8,6 +8,8 @@ pub mod args;
 pub mod client;
 pub mod clock;
 pub mod events;
+#[cfg(test)]
+mod fake;
 pub mod informers;
 pub mod leader;
 pub mod metrics;

@@ -11,3 +11,6 @@ mod writes;
 pub use queue::{Item, Queue};
 pub use run::{Action, Failure, run, run_keys};
 pub use writes::{HOLD_LIMIT, Writes};
+
+#[cfg(test)]
+mod tests;

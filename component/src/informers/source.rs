@@ -169,7 +169,7 @@ impl Source {
             let event = match timeout(WATCH_SILENCE, events.try_next()).await {
                 Ok(Ok(Some(event))) => event,
                 Ok(Ok(None)) | Err(_) => return End::Closed,
-                Ok(Err(Error::SerdeError(error))) => {
+                Ok(Err(error)) if is_undecodable(&error) => {
                     tracing::warn!(path = self.path, %error, "object skipped, it does not decode");
                     continue;
                 }
@@ -203,6 +203,16 @@ fn ended(error: Error) -> End {
     match error {
         Error::Api(status) if status.code == 410 => End::Expired,
         error => End::Failed(error),
+    }
+}
+
+/// Whether one event could not be read. kube takes such a line for a `Status` if it can, and as every field of one is
+/// optional, any JSON object is an empty one.
+fn is_undecodable(error: &Error) -> bool {
+    match error {
+        Error::SerdeError(_) => true,
+        Error::Api(status) => status.code == 0 && status.status.is_none(),
+        _ => false,
     }
 }
 

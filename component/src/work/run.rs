@@ -58,6 +58,10 @@ pub trait Failure: Error + 'static {
     }
 }
 
+impl Failure for kube::Error {}
+
+impl Failure for std::convert::Infallible {}
+
 /// Runs a reconciler on the objects of an informer until the tasks stop. Keys whose object is gone are dropped;
 /// use [`run_keys`] where something is to be done for them. Begins when the informer is synced.
 pub async fn run<K, C, E, F, Fut>(

@@ -52,7 +52,12 @@ impl<T: Item> Writes<T> {
         });
     }
 
-    fn hold<K: Object>(&self, key: &T, informer: &Informer<K>, seen: impl Fn(u64) -> bool + Send + Sync + 'static) {
+    fn hold<K: Object>(
+        &self,
+        key: &T,
+        informer: &Informer<K>,
+        seen: impl Fn(u64) -> bool + Send + Sync + 'static,
+    ) {
         let hold = Hold { watermark: informer.watch_watermark(), seen: Box::new(seen) };
         self.holds.lock().entry(key.clone()).or_default().push(hold);
     }
