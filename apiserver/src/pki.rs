@@ -90,19 +90,19 @@ impl Pki {
         &self.ca_certificate
     }
 
-    /// A client certificate, kept as `NAME.crt` and `NAME.key`.
-    pub fn client(&self, file: &str, user: &str, groups: &[&str]) -> Result<Identity, PkiError> {
+    /// A client certificate of a user in one group, kept as `NAME.crt` and `NAME.key`.
+    pub fn client(&self, file: &str, user: &str, group: &str) -> Result<Identity, PkiError> {
         if let Some(kept) = self.kept(file, |_| true)? {
             return Ok(kept);
         }
-        let identity = self.issue_client(user, groups)?;
+        let identity = self.issue_client(user, group)?;
         self.keep(file, &identity)?;
         Ok(identity)
     }
 
     /// A client certificate that is not kept.
-    pub fn issue_client(&self, user: &str, groups: &[&str]) -> Result<Identity, PkiError> {
-        let mut params = leaf(user, groups, &self.clock);
+    pub fn issue_client(&self, user: &str, group: &str) -> Result<Identity, PkiError> {
+        let mut params = leaf(user, group, &self.clock);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(user, params)
     }
@@ -130,7 +130,7 @@ impl Pki {
         names: &[String],
         addresses: &[IpAddr],
     ) -> Result<Identity, PkiError> {
-        let mut params = leaf(user, &[], &self.clock);
+        let mut params = leaf(user, "", &self.clock);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         for name in names {
             let name = name.as_str().try_into().map_err(|source| make_error(user, source))?;
@@ -237,11 +237,11 @@ fn make_ca(clock: &Clock) -> Result<Identity, PkiError> {
     Ok(Identity { certificate: certificate.pem(), key: pair.serialize_pem() })
 }
 
-fn leaf(user: &str, groups: &[&str], clock: &Clock) -> CertificateParams {
+fn leaf(user: &str, group: &str, clock: &Clock) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    for group in groups {
-        params.distinguished_name.push(DnType::OrganizationName, *group);
+    if !group.is_empty() {
+        params.distinguished_name.push(DnType::OrganizationName, group);
     }
     params.distinguished_name.push(DnType::CommonName, user);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
@@ -285,12 +285,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let clock = Clock::start();
         let pki = Pki::open(directory.path().join("pki"), &clock).unwrap();
-        let admin = pki.client("admin", "kubernetes-admin", &["system:masters"]).unwrap();
+        let admin = pki.client("admin", "kubernetes-admin", "system:masters").unwrap();
         let user = certificate::user(&admin.chain()[0]).unwrap();
         assert_eq!((user.name(), user.is_in("system:masters")), ("kubernetes-admin", true));
         let again = Pki::open(directory.path().join("pki"), &clock).unwrap();
         assert_eq!(again.ca_certificate(), pki.ca_certificate());
-        assert_eq!(again.client("admin", "kubernetes-admin", &[]).unwrap().certificate, admin.certificate);
+        assert_eq!(again.client("admin", "kubernetes-admin", "system:masters").unwrap().certificate, admin.certificate);
         let mode = std::fs::metadata(directory.path().join("pki/admin.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

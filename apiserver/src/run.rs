@@ -101,7 +101,7 @@ pub async fn start(args: &Args, clock: Clock, tasks: &Tasks) -> anyhow::Result<S
     };
     let (names, addresses) = subjects(args, advertise)?;
     let kubelet_client =
-        pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", &["system:masters"])?;
+        pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", "system:masters")?;
     let apiserver = Apiserver::open(config, clock, tasks).await?;
     apiserver.use_kubelet_client(&kubelet_client);
     let tls = TlsSetup {
@@ -111,7 +111,7 @@ pub async fn start(args: &Args, clock: Clock, tasks: &Tasks) -> anyhow::Result<S
     serve_on(listener, apiserver.clone(), &tls, tasks)?;
     let host = if args.bind_address.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { args.bind_address };
     let url = format!("https://{}", SocketAddr::new(host, address.port()));
-    let admin = pki.client("admin", "kubernetes-admin", &["system:masters"])?;
+    let admin = pki.client("admin", "kubernetes-admin", "system:masters")?;
     let kubeconfig = data_dir.join("admin.kubeconfig");
     write_kubeconfig(&kubeconfig, &url, pki.ca_certificate(), "admin", &admin)?;
     Ok(Started { apiserver, pki, address, url, kubeconfig })
