@@ -104,6 +104,7 @@ pub async fn start(args: &Args, clock: Clock, tasks: &Tasks) -> anyhow::Result<S
         pki.client("apiserver-kubelet-client", "kube-apiserver-kubelet-client", "system:masters")?;
     let apiserver = Apiserver::open(config, clock, tasks).await?;
     apiserver.use_kubelet_client(&kubelet_client);
+    apiserver.use_token_key(&pki.service_account_key()?)?;
     let tls = TlsSetup {
         serving: pki.serving("apiserver", "kube-apiserver", &names, &addresses)?,
         client_ca: pki.ca_certificate().to_owned(),

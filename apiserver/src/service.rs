@@ -16,10 +16,12 @@ use component::ready::Readiness;
 use component::tasks::Tasks;
 use futures::future::try_join_all;
 use http_body_util::BodyExt;
+use rcgen::KeyPair;
 use serde_json::Value;
 use tower::Service;
 
 use crate::authn::User;
+use crate::authn::token::{KeyError, Tokens};
 use crate::config::Config;
 use crate::discovery::Documents;
 use crate::http::body::Body;
@@ -73,6 +75,7 @@ impl Apiserver {
             readiness: Readiness::new(),
             limits: Default::default(),
             kubelet_client: OnceLock::new(),
+            token_key: OnceLock::new(),
             metrics: Metrics::new(component::metrics::Registry::new()),
             tasks: tasks.clone(),
             config,
@@ -94,6 +97,12 @@ impl Apiserver {
     /// The certificate the server shows to node agents.
     pub fn use_kubelet_client(&self, identity: &Identity) {
         let _ = self.server.kubelet_client.set(identity.clone());
+    }
+
+    /// The key that signs service account tokens; without one a key is made that ends with the process.
+    pub fn use_token_key(&self, pair: &KeyPair) -> Result<(), KeyError> {
+        let _ = self.server.token_key.set(Tokens::new(pair)?);
+        Ok(())
     }
 
     pub(crate) fn inner(&self) -> Arc<Server> {

@@ -5,6 +5,7 @@
 
 pub mod certificate;
 pub(crate) mod impersonation;
+pub(crate) mod token;
 
 use std::sync::Arc;
 

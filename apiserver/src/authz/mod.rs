@@ -16,7 +16,7 @@ const NODES: &str = "system:nodes";
 /// What nobody needs an identity for (`system:public-info-viewer`).
 const PUBLIC: [&str; 5] = ["/healthz", "/livez", "/readyz", "/version", "/version/"];
 /// What everybody with an identity may read (`system:discovery`).
-const DISCOVERY: [&str; 4] = ["/api", "/apis", "/openapi", "/.well-known"];
+const DISCOVERY: [&str; 5] = ["/api", "/apis", "/openapi", "/.well-known", "/openid"];
 
 /// Refuses with upstream's text, or lets pass.
 pub fn authorize(user: &User, target: &Target, verb: Verb) -> ApiResult<()> {

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::negotiate::Output;
 use super::query::Query;
 use super::respond::{self, Answer, failure, page_not_found};
+use crate::authn::token::ISSUER;
 use crate::discovery;
 use crate::server::Server;
 use crate::status::{ApiError, ApiResult};
@@ -33,6 +34,8 @@ pub(crate) async fn answer(
         "/version" => respond::value_as(StatusCode::OK, &version(), Output { pretty: true, ..plain }),
         "/metrics" => Ok(metrics(server)),
         "" => respond::value_as(StatusCode::OK, &json!({ "paths": PATHS }), Output { pretty: true, ..plain }),
+        "/openid/v1/jwks" => respond::value_as(StatusCode::OK, &server.tokens().key_set(), plain),
+        "/.well-known/openid-configuration" => respond::value_as(StatusCode::OK, &openid(), plain),
         _ if is_health(trimmed) => Ok(health(server, trimmed, query)),
         _ if trimmed.starts_with("/api") => {
             // The aggregated form has a media type of its own, which the general negotiation refuses.
@@ -45,6 +48,17 @@ pub(crate) async fn answer(
         _ => Ok(page_not_found()),
     };
     outcome.unwrap_or_else(|error| failure(&error, plain))
+}
+
+/// Where others learn to verify service account tokens (KEP-1393).
+fn openid() -> serde_json::Value {
+    json!({
+        "issuer": ISSUER,
+        "jwks_uri": format!("{ISSUER}/openid/v1/jwks"),
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    })
 }
 
 fn metrics(server: &Server) -> Answer {

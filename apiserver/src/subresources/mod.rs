@@ -5,11 +5,13 @@
 mod binding;
 mod connect;
 mod container;
+mod eviction;
 mod finalize;
 mod log;
 mod node;
 mod scale;
 mod status;
+mod token;
 
 use std::sync::Arc;
 
@@ -40,6 +42,8 @@ pub(crate) async fn serve(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -
         Subresource::Scale { .. } => scale::serve(server, call, kind, sub).await,
         Subresource::Binding => binding::serve(server, call, kind).await,
         Subresource::Finalize => finalize::serve(server, call, kind).await,
+        Subresource::Eviction => eviction::serve(server, call, kind).await,
+        Subresource::Token => token::serve(server, call, kind).await,
         Subresource::Log => log::serve(server, call, kind).await,
         Subresource::Attach | Subresource::Exec | Subresource::PortForward => {
             connect::serve(server, call, kind, sub).await
