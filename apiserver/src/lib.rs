@@ -13,6 +13,7 @@ pub mod http;
 pub mod kinds;
 mod metrics;
 pub mod object;
+mod openapi;
 pub mod patch;
 pub mod pki;
 mod run;

@@ -80,8 +80,9 @@ pub enum Type {
     Time,
     /// RFC 3339 in microseconds.
     MicroTime,
-    /// Any object: `runtime.RawExtension`, `FieldsV1`. The bytes of its JSON on the wire.
-    RawObject,
+    /// Any value, meant to be an object: `runtime.RawExtension` or `FieldsV1`, by the definition's name. The bytes of
+    /// its JSON on the wire.
+    RawObject(Text),
     /// Any JSON value: the `JSON` of a CRD's schema.
     RawValue,
     Object(Ref),

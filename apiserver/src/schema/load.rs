@@ -149,7 +149,7 @@ fn field(line: &'static str) -> Field {
     field
 }
 
-fn ty(word: &str) -> Type {
+fn ty(word: &'static str) -> Type {
     if let Some(item) = word.strip_prefix("[]") {
         return Type::List(Box::new(ty(item)));
     }
@@ -174,7 +174,7 @@ fn ty(word: &str) -> Type {
         (_, Some("apis.meta.v1.Time"), _) => Type::Time,
         (_, Some("apis.meta.v1.MicroTime"), _) => Type::MicroTime,
         (_, Some("runtime.RawExtension" | "apis.meta.v1.FieldsV1" | "apis.meta.v1.Patch"), _) => {
-            Type::RawObject
+            Type::RawObject(word.into())
         }
         (_, _, Some("")) => Type::RawValue,
         (_, _, Some("SchemaPropsOrBool")) => Type::OrBool(props()),

@@ -127,7 +127,7 @@ impl<'d> Seed<'_, 'd> {
     fn number<E: Error>(self, number: Number) -> Result<Value, E> {
         let int32 = || number.as_i64().is_some_and(|number| i32::try_from(number).is_ok());
         match self.shape {
-            Shape::Any | Shape::Of(Type::Float64 | Type::RawValue | Type::RawObject) => Ok(number.into()),
+            Shape::Any | Shape::Of(Type::Float64 | Type::RawValue | Type::RawObject(_)) => Ok(number.into()),
             Shape::Of(Type::Int32 | Type::IntOrString) if int32() => Ok(number.into()),
             Shape::Of(Type::Int64) if number.is_i64() => Ok(number.into()),
             Shape::Of(Type::Int32 | Type::Int64 | Type::IntOrString) => {
@@ -239,7 +239,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
 
     fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
         match self.shape {
-            Shape::Any | Shape::Of(Type::Bool | Type::OrBool(_) | Type::RawValue | Type::RawObject) => {
+            Shape::Any | Shape::Of(Type::Bool | Type::OrBool(_) | Type::RawValue | Type::RawObject(_)) => {
                 Ok(value.into())
             }
             _ => self.mismatch("bool"),
@@ -263,7 +263,8 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
         let parsed = match self.shape {
-            Shape::Any | Shape::Of(Type::String | Type::IntOrString | Type::RawValue | Type::RawObject) => {
+            Shape::Any
+            | Shape::Of(Type::String | Type::IntOrString | Type::RawValue | Type::RawObject(_)) => {
                 Ok(text.into())
             }
             Shape::Of(Type::Quantity) => scalar::quantity(text.trim()).map(Value::String),
@@ -286,7 +287,9 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
         let items = match self.shape {
-            Shape::Any | Shape::Of(Type::RawValue | Type::RawObject | Type::OrStrings(_)) => Some(Shape::Any),
+            Shape::Any | Shape::Of(Type::RawValue | Type::RawObject(_) | Type::OrStrings(_)) => {
+                Some(Shape::Any)
+            }
             Shape::Of(Type::List(items)) => Some(Shape::Of(items)),
             Shape::Of(Type::OrList(items)) => Some(Shape::Root(items)),
             Shape::Of(Type::Wrapped(list)) => match &**list {
@@ -309,7 +312,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 Type::Object(inner) | Type::OrBool(inner) | Type::OrList(inner) | Type::OrStrings(inner),
             ) => self.object(inner, entries),
             Shape::Of(Type::Map(values)) => self.map(Shape::Of(values), entries),
-            Shape::Any | Shape::Of(Type::RawObject | Type::RawValue) => self.map(Shape::Any, entries),
+            Shape::Any | Shape::Of(Type::RawObject(_) | Type::RawValue) => self.map(Shape::Any, entries),
             Shape::Of(_) => {
                 while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
                 self.mismatch("object")

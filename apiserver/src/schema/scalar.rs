@@ -164,7 +164,7 @@ pub(super) fn go_type(ty: &Type) -> Cow<'static, str> {
         Type::IntOrString => "intstr.IntOrString",
         Type::Time => "v1.Time",
         Type::MicroTime => "v1.MicroTime",
-        Type::RawObject => "runtime.RawExtension",
+        Type::RawObject(_) => "runtime.RawExtension",
         Type::RawValue => "v1.JSON",
         Type::Object(definition) | Type::OrList(definition) | Type::OrStrings(definition) => {
             return go_object(definition).into();

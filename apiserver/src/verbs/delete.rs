@@ -258,7 +258,7 @@ fn orphans_by_default(kind: &Kind) -> bool {
 }
 
 /// Kinds whose delete answers with the object (`ReturnDeletedObject` in their storage).
-fn returns_object(kind: &Kind) -> bool {
+pub(crate) fn returns_object(kind: &Kind) -> bool {
     match &*kind.group {
         "" => matches!(
             &*kind.plural,

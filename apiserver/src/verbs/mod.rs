@@ -18,7 +18,7 @@ mod update;
 mod watch;
 
 pub(crate) use create::{create, create_object};
-pub(crate) use delete::delete;
+pub(crate) use delete::{delete, returns_object};
 pub(crate) use delete_collection::delete_collection;
 pub(crate) use get::{get, record};
 pub(crate) use list::list;

@@ -102,7 +102,7 @@ fn value(ty: &Type, raw: Raw<'_>, depth: usize) -> Result<Value, WireError> {
         Type::IntOrString => int_or_string(raw.bytes()?)?,
         Type::Time => time(raw.bytes()?, "%Y-%m-%dT%H:%M:%SZ")?,
         Type::MicroTime => time(raw.bytes()?, "%Y-%m-%dT%H:%M:%S%.6fZ")?,
-        Type::RawObject | Type::RawValue => single(raw, 1)?.map_or(Ok(Value::Null), raw_value)?,
+        Type::RawObject(_) | Type::RawValue => single(raw, 1)?.map_or(Ok(Value::Null), raw_value)?,
         Type::Object(definition) => object(definition, raw, depth)?,
         Type::Wrapped(list) => wrapped(list, raw.bytes()?, depth)?,
         Type::OrBool(definition) => match (single(raw, 2)?, single(raw, 1)?) {

@@ -54,7 +54,7 @@ fn write_field(writer: &mut Writer, field: &Field, value: Option<&Value>) {
         // Upstream writes the zero of everything that is no pointer.
         (ty, None) => match (field.presence, ty) {
             (Presence::Kept | Presence::Nullable, _) | (_, Type::Bytes | Type::Wrapped(_)) => {}
-            (_, Type::Time | Type::MicroTime | Type::RawObject | Type::RawValue) => {
+            (_, Type::Time | Type::MicroTime | Type::RawObject(_) | Type::RawValue) => {
                 writer.bytes(field.number, &[])
             }
             (_, ty) => write(writer, field.number, ty, &zero(ty)),
@@ -80,7 +80,7 @@ fn write(writer: &mut Writer, number: u32, ty: &Type, value: &Value) {
             }),
         ),
         Type::Time | Type::MicroTime => writer.bytes(number, &time(text())),
-        Type::RawObject | Type::RawValue => {
+        Type::RawObject(_) | Type::RawValue => {
             let json = serde_json::to_vec(value).unwrap_or_default();
             writer.bytes(number, &with(|inner| inner.bytes(1, &json)));
         }

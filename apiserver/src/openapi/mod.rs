@@ -1,0 +1,139 @@
+//! OpenAPI v3: one document a group and version, for `kubectl explain`, `apply` and whoever generates clients.
+//!
+//! Promise: made from the rows and the schema alone, so a document says what is served. A document is built when
+//! somebody asks for it and not kept; what stays is its hash, by which clients cache it for good.
+//! Source: apiserver `pkg/server/routes/openapi.go`, kube-openapi `pkg/handler3`.
+
+mod describe;
+mod operations;
+mod paths;
+mod schemas;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::kinds::{Kind, Kinds};
+
+/// The documents of one set of kinds.
+#[derive(Debug)]
+pub(crate) struct OpenApi {
+    kinds: Kinds,
+    /// The hash of each document that was built, by its path (`apis/apps/v1`).
+    hashes: Mutex<BTreeMap<String, String>>,
+}
+
+/// A document, ready to send.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    pub bytes: Vec<u8>,
+    /// Uppercase hex, as upstream's.
+    pub hash: String,
+}
+
+impl OpenApi {
+    pub(crate) fn new(kinds: Kinds) -> Self {
+        Self { kinds, hashes: Mutex::default() }
+    }
+
+    /// `/openapi/v3`: where each document is, with its hash.
+    pub(crate) fn index(&self) -> Value {
+        let mut paths = Map::new();
+        for path in self.document_paths() {
+            let known = self.hashes.lock().get(&path).cloned();
+            let hash = known.or_else(|| self.document(&path).map(|document| document.hash));
+            let Some(hash) = hash else { continue };
+            let url = format!("/openapi/v3/{path}?hash={hash}");
+            paths.insert(path, json!({ "serverRelativeURL": url }));
+        }
+        json!({ "paths": paths })
+    }
+
+    /// The document of a path such as `api/v1`, `apis/apps/v1`, `apis/apps` or `apis`; `None` if there is none.
+    pub(crate) fn document(&self, path: &str) -> Option<Document> {
+        let mut parts = path.split('/');
+        let document = match (parts.next()?, parts.next(), parts.next(), parts.next()) {
+            ("api", None, None, None) => self.root("/api/", "getCoreAPIVersions", "core", "APIVersions"),
+            ("apis", None, None, None) => self.root("/apis/", "getAPIVersions", "apis", "APIGroupList"),
+            ("api", Some(version), None, None) => self.group_version("", version)?,
+            ("apis", Some(group), None, None) => self.group(group)?,
+            ("apis", Some(group), Some(version), None) => self.group_version(group, version)?,
+            _ => return None,
+        };
+        let bytes = document.to_string().into_bytes();
+        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
+        self.hashes.lock().insert(path.to_owned(), hash.clone());
+        Some(Document { bytes, hash })
+    }
+
+    fn document_paths(&self) -> BTreeSet<String> {
+        let mut paths: BTreeSet<String> = ["api".to_owned(), "apis".to_owned()].into();
+        for kind in self.kinds.all() {
+            if !kind.group.is_empty() {
+                paths.insert(format!("apis/{}", kind.group));
+            }
+            paths.insert(base(kind).trim_start_matches('/').to_owned());
+        }
+        paths
+    }
+
+    fn group_version(&self, group: &str, version: &str) -> Option<Value> {
+        let kinds = self.kinds.all().iter().filter(|kind| kind.group == group && kind.version == version);
+        let kinds: Vec<&Kind> = kinds.map(AsRef::as_ref).collect();
+        let first = kinds.first()?;
+        let mut all = Map::new();
+        let tag = operations::tag(group, version);
+        let id = format!("get{}APIResources", operations::camel(group, version));
+        all.insert(format!("{}/", base(first)), operations::discovery(&id, &tag, "APIResourceList"));
+        for kind in kinds {
+            paths::add(kind, &mut all);
+        }
+        Some(self.with_schemas(all))
+    }
+
+    fn group(&self, group: &str) -> Option<Value> {
+        self.kinds.all().iter().find(|kind| kind.group == group)?;
+        let id = format!("get{}APIGroup", operations::camel(group, ""));
+        let tag = operations::tag(group, "");
+        let path = format!("/apis/{group}/");
+        Some(self.with_schemas(Map::from_iter([(path, operations::discovery(&id, &tag, "APIGroup"))])))
+    }
+
+    fn root(&self, path: &str, id: &str, tag: &str, kind: &str) -> Value {
+        self.with_schemas(Map::from_iter([(path.to_owned(), operations::discovery(id, tag, kind))]))
+    }
+
+    /// The document of these paths, with every schema they lead to.
+    fn with_schemas(&self, paths: Map<String, Value>) -> Value {
+        let mut wanted = BTreeSet::new();
+        paths.values().for_each(|path| schemas::references(path, &mut wanted));
+        json!({
+            "openapi": "3.0.0",
+            "info": { "title": "Kubernetes", "version": "1.36" },
+            "paths": paths,
+            "components": {
+                "schemas": schemas::reachable(wanted, &self.kinds),
+                "securitySchemes": { "BearerToken": {
+                    "type": "apiKey",
+                    "description": "Bearer Token authentication",
+                    "name": "authorization",
+                    "in": "header",
+                } },
+            },
+        })
+    }
+}
+
+/// `/api/v1` or `/apis/apps/v1`.
+fn base(kind: &Kind) -> String {
+    if kind.group.is_empty() {
+        format!("/api/{}", kind.version)
+    } else {
+        format!("/apis/{}/{}", kind.group, kind.version)
+    }
+}
+
+#[cfg(test)]
+mod tests;
