@@ -17,6 +17,7 @@ use crate::http::limits::Limits;
 use crate::kinds::Kinds;
 use crate::kinds::allocate::Allocations;
 use crate::metrics::Metrics;
+use crate::openapi::OpenApi;
 use crate::pki::Identity;
 use crate::status::{ApiError, ApiResult};
 use crate::store::Store;
@@ -28,6 +29,7 @@ pub(crate) struct Server {
     pub store: Store,
     pub kinds: Kinds,
     pub discovery: Documents,
+    pub openapi: OpenApi,
     pub allocations: Allocations,
     pub clock: Clock,
     pub random: Random,

@@ -30,6 +30,7 @@ use crate::kinds::Kinds;
 use crate::kinds::allocate::Allocations;
 use crate::kinds::bootstrap::{Setting, endpoints, objects};
 use crate::metrics::Metrics;
+use crate::openapi::OpenApi;
 use crate::pki::Identity;
 use crate::server::Server;
 use crate::store::{EngineChoice, Expect, Record, Store, StoreConfig, Write};
@@ -71,6 +72,7 @@ impl Apiserver {
         }
         let server = Arc::new(Server {
             discovery: Documents::new(&kinds),
+            openapi: OpenApi::new(kinds.clone()),
             allocations,
             readiness: Readiness::new(),
             limits: Default::default(),

@@ -45,6 +45,9 @@ pub(crate) async fn answer(
                 None => discovery::not_found(&server.discovery, trimmed),
             }
         }
+        _ if trimmed.starts_with("/openapi") => {
+            Ok(server.openapi.answer(trimmed, query, &parts.headers).unwrap_or_else(page_not_found))
+        }
         _ => Ok(page_not_found()),
     };
     outcome.unwrap_or_else(|error| failure(&error, plain))

@@ -11,11 +11,16 @@ mod schemas;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use http::header::{CACHE_CONTROL, ETAG, HeaderValue, LOCATION};
+use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::http::query::Query;
+use crate::http::respond::{self, Answer};
 use crate::kinds::{Kind, Kinds};
+use describe::Descriptions;
 
 /// The documents of one set of kinds.
 #[derive(Debug)]
@@ -38,12 +43,42 @@ impl OpenApi {
         Self { kinds, hashes: Mutex::default() }
     }
 
+    /// Answers a GET below `/openapi`; `None` if nothing is there.
+    pub(crate) fn answer(&self, path: &str, query: &Query, headers: &HeaderMap) -> Option<Answer> {
+        let path = path.strip_prefix("/openapi/v3")?.trim_matches('/');
+        if path.is_empty() {
+            return Some(respond::json(StatusCode::OK, self.index().to_string().into_bytes()));
+        }
+        let document = self.document(path)?;
+        let tag = format!("\"{}\"", document.hash);
+        let asked = query.text("hash");
+        let mut answer = if !asked.is_empty() && asked != document.hash {
+            // Another version of the document; where the present one is.
+            let mut answer = respond::text(StatusCode::MOVED_PERMANENTLY, "");
+            let url = format!("/openapi/v3/{path}?hash={}", document.hash);
+            answer.headers_mut().insert(LOCATION, HeaderValue::from_str(&url).ok()?);
+            return Some(answer);
+        } else if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+            respond::text(StatusCode::NOT_MODIFIED, "")
+        } else {
+            respond::json(StatusCode::OK, document.bytes)
+        };
+        let lifetime = if asked.is_empty() { "no-cache, private" } else { "public, immutable" };
+        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(lifetime));
+        answer.headers_mut().insert(ETAG, HeaderValue::from_str(&tag).ok()?);
+        Some(answer)
+    }
+
     /// `/openapi/v3`: where each document is, with its hash.
     pub(crate) fn index(&self) -> Value {
         let mut paths = Map::new();
+        let mut descriptions = None;
         for path in self.document_paths() {
             let known = self.hashes.lock().get(&path).cloned();
-            let hash = known.or_else(|| self.document(&path).map(|document| document.hash));
+            let hash = known.or_else(|| {
+                let descriptions = descriptions.get_or_insert_with(Descriptions::inflate);
+                self.build(&path, descriptions).map(|document| document.hash)
+            });
             let Some(hash) = hash else { continue };
             let url = format!("/openapi/v3/{path}?hash={hash}");
             paths.insert(path, json!({ "serverRelativeURL": url }));
@@ -53,16 +88,20 @@ impl OpenApi {
 
     /// The document of a path such as `api/v1`, `apis/apps/v1`, `apis/apps` or `apis`; `None` if there is none.
     pub(crate) fn document(&self, path: &str) -> Option<Document> {
+        self.build(path, &Descriptions::inflate())
+    }
+
+    fn build(&self, path: &str, descriptions: &Descriptions) -> Option<Document> {
         let mut parts = path.split('/');
-        let document = match (parts.next()?, parts.next(), parts.next(), parts.next()) {
-            ("api", None, None, None) => self.root("/api/", "getCoreAPIVersions", "core", "APIVersions"),
-            ("apis", None, None, None) => self.root("/apis/", "getAPIVersions", "apis", "APIGroupList"),
+        let paths = match (parts.next()?, parts.next(), parts.next(), parts.next()) {
+            ("api", None, None, None) => root("/api/", "getCoreAPIVersions", "core", "APIVersions"),
+            ("apis", None, None, None) => root("/apis/", "getAPIVersions", "apis", "APIGroupList"),
             ("api", Some(version), None, None) => self.group_version("", version)?,
             ("apis", Some(group), None, None) => self.group(group)?,
             ("apis", Some(group), Some(version), None) => self.group_version(group, version)?,
             _ => return None,
         };
-        let bytes = document.to_string().into_bytes();
+        let bytes = self.with_schemas(paths, descriptions).to_string().into_bytes();
         let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
         self.hashes.lock().insert(path.to_owned(), hash.clone());
         Some(Document { bytes, hash })
@@ -79,7 +118,7 @@ impl OpenApi {
         paths
     }
 
-    fn group_version(&self, group: &str, version: &str) -> Option<Value> {
+    fn group_version(&self, group: &str, version: &str) -> Option<Map<String, Value>> {
         let kinds = self.kinds.all().iter().filter(|kind| kind.group == group && kind.version == version);
         let kinds: Vec<&Kind> = kinds.map(AsRef::as_ref).collect();
         let first = kinds.first()?;
@@ -90,23 +129,18 @@ impl OpenApi {
         for kind in kinds {
             paths::add(kind, &mut all);
         }
-        Some(self.with_schemas(all))
+        Some(all)
     }
 
-    fn group(&self, group: &str) -> Option<Value> {
+    fn group(&self, group: &str) -> Option<Map<String, Value>> {
         self.kinds.all().iter().find(|kind| kind.group == group)?;
         let id = format!("get{}APIGroup", operations::camel(group, ""));
         let tag = operations::tag(group, "");
-        let path = format!("/apis/{group}/");
-        Some(self.with_schemas(Map::from_iter([(path, operations::discovery(&id, &tag, "APIGroup"))])))
-    }
-
-    fn root(&self, path: &str, id: &str, tag: &str, kind: &str) -> Value {
-        self.with_schemas(Map::from_iter([(path.to_owned(), operations::discovery(id, tag, kind))]))
+        Some(root(&format!("/apis/{group}/"), &id, &tag, "APIGroup"))
     }
 
     /// The document of these paths, with every schema they lead to.
-    fn with_schemas(&self, paths: Map<String, Value>) -> Value {
+    fn with_schemas(&self, paths: Map<String, Value>, descriptions: &Descriptions) -> Value {
         let mut wanted = BTreeSet::new();
         paths.values().for_each(|path| schemas::references(path, &mut wanted));
         json!({
@@ -114,7 +148,7 @@ impl OpenApi {
             "info": { "title": "Kubernetes", "version": "1.36" },
             "paths": paths,
             "components": {
-                "schemas": schemas::reachable(wanted, &self.kinds),
+                "schemas": schemas::reachable(wanted, &self.kinds, descriptions),
                 "securitySchemes": { "BearerToken": {
                     "type": "apiKey",
                     "description": "Bearer Token authentication",
@@ -124,6 +158,11 @@ impl OpenApi {
             },
         })
     }
+}
+
+/// The one path of a discovery document.
+fn root(path: &str, id: &str, tag: &str, kind: &str) -> Map<String, Value> {
+    Map::from_iter([(path.to_owned(), operations::discovery(id, tag, kind))])
 }
 
 /// `/api/v1` or `/apis/apps/v1`.

@@ -33,12 +33,15 @@ pub(super) fn references(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 /// The schemas of these names and of all that they refer to.
-pub(super) fn reachable(mut wanted: BTreeSet<String>, kinds: &Kinds) -> Map<String, Value> {
-    let descriptions = Descriptions::inflate();
+pub(super) fn reachable(
+    mut wanted: BTreeSet<String>,
+    kinds: &Kinds,
+    descriptions: &Descriptions,
+) -> Map<String, Value> {
     let mut schemas = Map::new();
     while let Some(name) = wanted.pop_first() {
         let Some(definition) = Registry::builtin().definition(&name) else { continue };
-        let schema = schema(definition, &descriptions, kinds);
+        let schema = schema(definition, descriptions, kinds);
         let mut found = BTreeSet::new();
         references(&schema, &mut found);
         schemas.insert(name, schema);
