@@ -16,7 +16,7 @@ use crate::kinds::{Kind, Subresource};
 use crate::object;
 use crate::server::Server;
 use crate::status::{ApiError, ApiResult};
-use crate::verbs::patch::Patch;
+use crate::verbs::patch;
 use crate::verbs::transaction::{Part, Transaction};
 use crate::verbs::{decode, encode, record};
 
@@ -41,9 +41,9 @@ pub(super) async fn serve(
         }
         Verb::Patch => {
             let options = WriteOptions::parse(&call.query, "PatchOptions")?;
-            let patch = Patch::read(call)?;
+            let patch = patch::read(call)?;
             let set = |old: &Value| {
-                let wanted = patch.apply_as("io.k8s.api.autoscaling.v1.Scale", &paths.scale(old))?;
+                let wanted = patch::apply(&patch, call, SCALE, &paths.scale(old), options.field_validation)?;
                 decode::check_name(call, &wanted)?;
                 paths.apply(kind, old, &wanted)
             };
@@ -63,6 +63,9 @@ fn transaction<'a>(
 ) -> Transaction<'a> {
     Transaction { server, call, kind, name: call.name(), part: Part::Other, dry_run: options.dry_run }
 }
+
+/// The schema of a Scale.
+const SCALE: &str = "io.k8s.api.autoscaling.v1.Scale";
 
 /// Where a kind keeps what a Scale shows.
 struct Paths<'a> {

@@ -15,7 +15,7 @@ use crate::verbs::{self, decode};
 pub(super) async fn serve(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> ApiResult<Answer> {
     match call.verb() {
         Verb::Get => verbs::get(server, call, kind).await,
-        Verb::Patch => verbs::patch::patch_part(server, call, kind, Part::Status).await,
+        Verb::Patch => verbs::patch::patch_part(server, call, kind, Part::Status, |new, _| Ok(new)).await,
         Verb::Update => {
             let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
             let object = decode::object(call, kind, options.field_validation)?;

@@ -18,19 +18,15 @@ pub(crate) fn object(call: &Call, kind: &Kind, validation: FieldValidation) -> A
     let definition = definition(&kind.definition)?;
     let Decoded { mut value, problems } = read(call, Some(definition), &Expected::of(kind))?;
     strict(call, kind, &problems, validation)?;
-    finish(kind, &mut value);
+    defaults(kind, &mut value);
     Ok(value)
 }
 
-/// Checks and defaults an object that was made in memory, such as a patched one. Answers with what a strict
-/// reader holds against it.
-pub(crate) fn patched(kind: &Kind, object: &mut Value) -> ApiResult<Vec<String>> {
-    let expected = Expected::of(kind);
-    expected.check(object)?;
-    let problems = schema::check(definition(&kind.definition)?, object)
-        .map_err(|error| expected.unfit(&error.to_string()))?;
-    finish(kind, object);
-    Ok(problems)
+/// Brings an object of the right schema, such as a patched one, to where [`object`] leaves one.
+pub(crate) fn finish(kind: &Kind, object: &mut Value) -> ApiResult<()> {
+    Expected::of(kind).check(object)?;
+    defaults(kind, object);
+    Ok(())
 }
 
 /// The body as an object of a kind that is not the path's own (`Binding`, `Scale`, `Eviction` ...).
@@ -101,7 +97,7 @@ fn protobuf(call: &Call, definition: Option<&Definition>, expected: &Expected<'_
     Ok(Decoded { value, problems: Vec::new() })
 }
 
-fn finish(kind: &Kind, object: &mut Value) {
+fn defaults(kind: &Kind, object: &mut Value) {
     if let Some(Value::Object(meta)) = object.get_mut("metadata") {
         // Who owns which field is not tracked yet.
         meta.remove("managedFields");
@@ -123,18 +119,15 @@ fn report(
         return Ok(());
     }
     match validation {
-        FieldValidation::Strict => Err(expected.unfit(&strict_error(problems))),
+        FieldValidation::Strict => {
+            Err(expected.unfit(&format!("strict decoding error: {}", problems.join(", "))))
+        }
         FieldValidation::Warn => {
             problems.iter().for_each(|problem| call.warn(problem));
             Ok(())
         }
         FieldValidation::Ignore => Ok(()),
     }
-}
-
-/// The text that strict validation fails with.
-pub(crate) fn strict_error(problems: &[String]) -> String {
-    format!("strict decoding error: {}", problems.join(", "))
 }
 
 /// The kind that a body must be of.
