@@ -30,7 +30,6 @@ pub(crate) struct Attributes<'a> {
     pub kind: &'a Kind,
     pub verb: Verb,
     pub old: Option<&'a Value>,
-    pub dry_run: bool,
 }
 
 /// Plugins that may change the object.

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Extensions, HeaderMap, Method, Uri};
+use http::{Extensions, HeaderMap, Method};
 use parking_lot::Mutex;
 
 use super::negotiate::Output;
@@ -21,7 +21,6 @@ pub(crate) struct Call {
     pub query: Query,
     pub output: Output,
     pub method: Method,
-    pub uri: Uri,
     pub headers: HeaderMap,
     /// The whole body; empty for verbs that have none and for connections.
     pub body: Bytes,
@@ -38,7 +37,6 @@ impl Call {
             query,
             output,
             method: parts.method,
-            uri: parts.uri,
             headers: parts.headers,
             body: Bytes::new(),
             extensions: Mutex::new(parts.extensions),

@@ -174,7 +174,13 @@ async fn dispatch(server: &Arc<Server>, call: &Call) -> ApiResult<Answer> {
     if !kind.is_stored() && *verb == Verb::Create {
         return subresources::post_only(server, call, kind).await;
     }
-    if !kind.verbs.contains(&verb.as_str()) || (*verb == Verb::Create && !name.is_empty()) {
+    // Collections are posted to, single objects are changed.
+    let misplaced = match verb {
+        Verb::Create => !name.is_empty(),
+        Verb::Update | Verb::Patch => name.is_empty(),
+        _ => false,
+    };
+    if misplaced || !kind.verbs.contains(&verb.as_str()) {
         return Err(ApiError::method_not_allowed());
     }
     match verb {

@@ -16,7 +16,7 @@ use crate::server::Server;
 use crate::status::{ApiError, ApiResult};
 
 /// The API level, with our name in the build metadata.
-pub const GIT_VERSION: &str = "v1.36.2+steersman";
+pub(crate) const GIT_VERSION: &str = "v1.36.2+steersman";
 
 pub(crate) async fn answer(
     server: &Arc<Server>,

@@ -47,7 +47,7 @@ pub(crate) async fn create_object(
     if !matches!(object::resource_version(&object), "" | "0") {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
     }
-    let attributes = Attributes { server, call, kind, verb: Verb::Create, old: None, dry_run: options.dry_run };
+    let attributes = Attributes { server, call, kind, verb: Verb::Create, old: None };
     admission::mutate(&attributes, &mut object)?;
     system_fields(server, &mut object);
     kind.strategy.prepare_create(&mut object);

@@ -27,10 +27,15 @@ use crate::store::{CommitError, Expect, Record, Write};
 /// Tries before a delete that keeps losing its race gives up.
 const TRIES: usize = 32;
 const ORPHAN: &str = "orphan";
+const JOB_WARNING: &str = "child pods are preserved by default when jobs are deleted; set \
+    propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 const FOREGROUND: &str = "foregroundDeletion";
 
 pub(crate) async fn delete(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> ApiResult<Answer> {
     let options = DeleteOptions::parse(call)?;
+    if kind.group == "batch" && kind.plural == "jobs" && options.leaves_dependents_to_us() {
+        call.warn(JOB_WARNING);
+    }
     let outcome = delete_object(server, call, kind, call.name(), &options).await?;
     match outcome {
         Deleted::Gone(object) if !returns_object(kind) => {
@@ -76,7 +81,7 @@ pub(crate) async fn delete_object(
         let old = encode::decoded(&record.bytes)?;
         options.check_preconditions(kind, &old)?;
         let attributes =
-            Attributes { server, call, kind, verb: Verb::Delete, old: Some(&old), dry_run: options.dry_run };
+            Attributes { server, call, kind, verb: Verb::Delete, old: Some(&old) };
         admission::validate(&attributes, &old)?;
         let new = match decide(kind, &old, options, server.clock.now_seconds()) {
             Decision::Pending => return Ok(Deleted::Marked(record.bytes.clone())),
@@ -332,7 +337,6 @@ impl DeleteOptions {
             return Err(invalid_options("DeleteOptions", errors));
         }
         Ok(Self {
-            // A negative grace period is read as one second, as upstream's pod strategy does.
             grace_seconds: object::int_at(body, &["gracePeriodSeconds"]),
             propagation,
             orphan_dependents,
@@ -340,6 +344,11 @@ impl DeleteOptions {
             uid: text(&["preconditions", "uid"]),
             resource_version: text(&["preconditions", "resourceVersion"]),
         })
+    }
+
+    /// Whether nobody said what happens to the dependents.
+    fn leaves_dependents_to_us(&self) -> bool {
+        self.propagation.is_none() && self.orphan_dependents.is_none()
     }
 
     fn check_preconditions(&self, kind: &Kind, old: &Value) -> ApiResult<()> {

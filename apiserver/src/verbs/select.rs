@@ -58,11 +58,6 @@ impl Selection {
         self.in_place(record) && self.matches_header(&record.header)
     }
 
-    /// Whether everything under the prefix is meant.
-    pub(crate) fn is_everything(&self) -> bool {
-        self.labels.is_everything() && self.fields.is_empty()
-    }
-
     fn in_place(&self, record: &Record) -> bool {
         self.prefix.ends_with('/') || record.key.as_str() == self.prefix
     }

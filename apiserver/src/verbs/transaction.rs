@@ -90,7 +90,7 @@ impl Transaction<'_> {
         let Self { server, call, kind, .. } = self;
         let strategy = &kind.strategy;
         let attributes =
-            Attributes { server, call, kind, verb: Verb::Update, old: Some(old), dry_run: self.dry_run };
+            Attributes { server, call, kind, verb: Verb::Update, old: Some(old) };
         admission::mutate(&attributes, new)?;
         keep_metadata(new, old);
         match self.part {
