@@ -27,5 +27,5 @@ mod subresources;
 mod verbs;
 
 pub use config::Config;
-pub use run::{Args, Started, run, start, write_kubeconfig};
+pub use run::{Args, Started, command, start, write_kubeconfig};
 pub use service::{Apiserver, AsUser, OpenError};

@@ -1,5 +1,7 @@
 //! The API server as a program of its own.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 /// The Kubernetes API server.
@@ -10,7 +12,6 @@ struct Cli {
     args: apiserver::Args,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    apiserver::run(Cli::parse().args).await
+fn main() -> ExitCode {
+    component::process::main(apiserver::command(Cli::parse().args))
 }

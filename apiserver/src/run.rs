@@ -8,7 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use component::args::LogArgs;
 use component::clock::Clock;
+use component::process::until_stopped;
 use component::tasks::Tasks;
 
 use crate::config::Config;
@@ -47,6 +49,10 @@ pub struct Args {
     /// More names or addresses for the serving certificate.
     #[arg(long = "tls-san")]
     pub tls_sans: Vec<String>,
+
+    /// How much is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 /// A server with its listener, its CA and its administrator's kubeconfig.
@@ -65,20 +71,21 @@ pub struct Started {
 }
 
 /// Runs the API server alone until the process is told to stop.
-pub async fn run(args: Args) -> anyhow::Result<()> {
-    let (clock, tasks) = (Clock::start(), Tasks::new());
-    let started = start(&args, clock, &tasks).await?;
+pub async fn command(args: Args) -> anyhow::Result<()> {
+    args.log.init();
+    let tasks = Tasks::new();
+    until_stopped(alone(args, tasks.clone()), tasks).await
+}
+
+async fn alone(args: Args, tasks: Tasks) -> anyhow::Result<()> {
+    let started = start(&args, Clock::start(), &tasks).await?;
     let kubeconfig = started.kubeconfig.display();
     // The one line that scripts wait for.
     let mut out = std::io::stdout();
     writeln!(out, "ready: {} (export KUBECONFIG={kubeconfig})", started.url).context("stdout is closed")?;
     out.flush().context("stdout is closed")?;
-    let stopped = tokio::select! {
-        signal = told_to_stop() => signal,
-        name = tasks.failed() => Err(anyhow::anyhow!("task {name} panicked")),
-    };
-    tasks.stop().await;
-    stopped
+    tasks.stopping().await;
+    Ok(())
 }
 
 /// Opens the store, makes the certificates, listens and writes the kubeconfig.
@@ -173,13 +180,4 @@ fn port_range(text: &str) -> Result<(u16, u16), String> {
     let (first, last) = text.split_once('-').ok_or("expected FIRST-LAST, such as 30000-32767")?;
     let range = (parse(first)?, parse(last)?);
     if range.0 > range.1 { Err("the first port is above the last".to_owned()) } else { Ok(range) }
-}
-
-async fn told_to_stop() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    tokio::select! {
-        ended = tokio::signal::ctrl_c() => ended.context("cannot listen for SIGINT"),
-        _ = terminate.recv() => Ok(()),
-    }
 }

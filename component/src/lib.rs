@@ -13,6 +13,7 @@ mod fake;
 pub mod informers;
 pub mod leader;
 pub mod metrics;
+pub mod process;
 pub mod random;
 pub mod ready;
 pub mod serve;

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
 use component::args::{ClientArgs, LeaderArgs, LogArgs, ServeArgs, duration, identity};
 use component::clock::Clock;
 use component::informers::Informers;
 use component::metrics::Registry;
+use component::process::until_stopped;
 use component::random::Random;
 use component::ready::Readiness;
 use component::serve::{Health, serve};
@@ -23,8 +23,8 @@ const LEASE: &str = "kube-controller-manager";
 const PORT: u16 = 10257;
 
 /// Run the controllers against an API server
-#[derive(Args, Clone, Debug)]
-pub struct ControllersArgs {
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
     #[command(flatten)]
     client: ClientArgs,
     #[command(flatten)]
@@ -109,7 +109,7 @@ pub struct ControllersArgs {
     root_ca_file: Option<PathBuf>,
 }
 
-impl ControllersArgs {
+impl Args {
     /// The configuration these flags ask for.
     fn config(&self) -> anyhow::Result<Config> {
         let root_ca = match &self.root_ca_file {
@@ -144,13 +144,18 @@ impl ControllersArgs {
     }
 }
 
-/// Runs the controllers until `tasks` are told to stop.
+/// Runs the controllers until the process is told to stop.
 ///
 /// # Errors
 ///
 /// When a flag makes no sense, the API server's address is not known, the port is taken, or leadership is lost.
-pub async fn execute(args: ControllersArgs, tasks: Tasks) -> anyhow::Result<()> {
+pub async fn command(args: Args) -> anyhow::Result<()> {
     args.log.init();
+    let tasks = Tasks::new();
+    until_stopped(serve_and_run(args, tasks.clone()), tasks).await
+}
+
+async fn serve_and_run(args: Args, tasks: Tasks) -> anyhow::Result<()> {
     let (config, clock, readiness) = (args.config()?, Clock::start(), Readiness::new());
     let client = args.client.client().await?;
     let informers = Informers::new(client.clone(), tasks.clone(), clock.clone());
@@ -182,10 +187,10 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Cli {
         #[command(flatten)]
-        args: ControllersArgs,
+        args: Args,
     }
 
-    fn parse(args: &[&str]) -> Result<ControllersArgs, clap::Error> {
+    fn parse(args: &[&str]) -> Result<Args, clap::Error> {
         Cli::try_parse_from(std::iter::once(&"controllers").chain(args)).map(|cli| cli.args)
     }
 

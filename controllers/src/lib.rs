@@ -6,7 +6,7 @@
 
 mod claim;
 mod collection;
-pub mod command;
+mod command;
 mod config;
 mod context;
 mod deployment;
@@ -27,6 +27,7 @@ mod taint_eviction;
 mod template;
 mod views;
 
+pub use command::{Args, command};
 pub use config::Config;
 pub use node_lifecycle::Rates;
 pub use registry::{SelectionError, names};

@@ -1,5 +1,7 @@
 //! The scheduler as a program of its own.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 /// Finds a node for every pod that names this scheduler, on any Kubernetes API server.
@@ -10,7 +12,6 @@ struct Cli {
     args: scheduler::Args,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    scheduler::command(Cli::parse().args).await
+fn main() -> ExitCode {
+    component::process::main(scheduler::command(Cli::parse().args))
 }

@@ -7,11 +7,11 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::pod::DEFAULT_SCHEDULER;
 use crate::run::{Surroundings, run_in};
-use anyhow::Context;
 use component::args::{ClientArgs, LeaderArgs, LogArgs, ServeArgs, identity};
 use component::clock::Clock;
 use component::informers::Informers;
 use component::metrics::Registry;
+use component::process::until_stopped;
 use component::random::Random;
 use component::ready::Readiness;
 use component::serve::{Health, serve};
@@ -90,22 +90,7 @@ pub async fn command(args: Args) -> anyhow::Result<()> {
     }
     let metrics = Metrics::new(&registry);
     let surroundings = Surroundings { client, informers, clock, random, metrics };
-    let ended = tokio::select! {
-        ended = run_in(config, surroundings, tasks.clone()) => ended.map_err(anyhow::Error::from),
-        signal = told_to_stop() => signal,
-        name = tasks.failed() => Err(anyhow::anyhow!("task {name} panicked")),
-    };
-    tasks.stop().await;
-    ended
-}
-
-async fn told_to_stop() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    tokio::select! {
-        ended = tokio::signal::ctrl_c() => ended.context("cannot listen for SIGINT"),
-        _ = terminate.recv() => Ok(()),
-    }
+    until_stopped(run_in(config, surroundings, tasks.clone()), tasks).await
 }
 
 #[cfg(test)]

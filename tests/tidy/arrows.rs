@@ -80,7 +80,8 @@ const INSIDE: &[(&str, &[&str], &str)] = &[
 #[test]
 fn rooms_keep_to_themselves() {
     let mut wrong = Vec::new();
-    for (path, text) in crate::rust_files() {
+    // Tests may put the whole house together.
+    for (path, text) in crate::rust_files().into_iter().filter(|(path, _)| !path.ends_with("tests.rs")) {
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         for (prefix, words, why) in INSIDE.iter().filter(|(prefix, ..)| path.starts_with(prefix)) {
             for word in words.iter().filter(|word| code.contains(**word)) {

@@ -1,3 +1,5 @@
+//! What must hold of the module above, as tables and scenarios.
+
 use super::*;
 use crate::plugins::fixtures::{node, pod_from, requesting};
 use serde_json::{Value, json};

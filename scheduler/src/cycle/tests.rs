@@ -1,3 +1,5 @@
+//! What must hold of the module above, as tables and scenarios.
+
 use super::*;
 use crate::plugins;
 use crate::plugins::fixtures::{cluster, node, node_with, pod, pod_from, requesting};

@@ -1,3 +1,5 @@
+//! What must hold of the module above, as tables and scenarios.
+
 use super::*;
 use crate::cache::NodeInfo;
 use crate::framework::{Profile, Wakeup};

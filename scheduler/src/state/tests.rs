@@ -1,3 +1,5 @@
+//! What must hold of the module above, as tables and scenarios.
+
 use super::*;
 use crate::framework::Profile;
 use crate::plugins;
