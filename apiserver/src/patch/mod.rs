@@ -4,6 +4,7 @@
 //! `schema::check`. Source: apiserver `pkg/endpoints/handlers/patch.go`, apimachinery `pkg/util/strategicpatch`.
 
 mod json;
+mod shown;
 mod strategic;
 
 use serde_json::{Map, Value};
@@ -73,10 +74,15 @@ impl Patch {
 
     /// What upstream shows of a patch it could not use: the patch, or the object as it would have been.
     fn shown(&self, definition: &Definition, old: &Value) -> ApiResult<String> {
-        Ok(match &self.change {
-            Change::Strategic(patch) => go_text(&Value::Object(patch.clone())),
-            Change::Json(_) | Change::Merge(_) => self.change(Some(definition), old)?.to_string(),
-        })
+        let as_changed = |patch| {
+            let object = self.change(Some(definition), old)?;
+            Ok(shown::patched(Some(definition), &object, patch))
+        };
+        match &self.change {
+            Change::Strategic(patch) => Ok(shown::go_text(&Value::Object(patch.clone()))),
+            Change::Merge(patch) => as_changed(Some(patch)),
+            Change::Json(_) => as_changed(Some(&Value::Object(Map::new()))),
+        }
     }
 
     /// The changed object as it is, for kinds without a definition. They have no strategic merge patch.
@@ -127,20 +133,6 @@ fn invalid(shown: &str, why: &str) -> ApiError {
         "",
         [Cause { reason: "FieldValueInvalid".into(), message, field: "patch".into() }],
     )
-}
-
-/// A value as Go's `%v` prints it: `map[a:1 b:[x y]]`.
-pub(crate) fn go_text(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".into(),
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Array(list) => format!("[{}]", list.iter().map(go_text).collect::<Vec<_>>().join(" ")),
-        Value::Object(map) => {
-            let entries = map.iter().map(|(key, value)| format!("{key}:{}", go_text(value)));
-            format!("map[{}]", entries.collect::<Vec<_>>().join(" "))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 
 use serde_json::{Map, Value};
 
-use super::go_text;
+use super::shown::go_text;
 use crate::schema::{Definition, Type};
 
 const DIRECTIVE: &str = "$patch";

@@ -275,7 +275,8 @@ pub(crate) fn returns_object(kind: &Kind) -> bool {
                 | "serviceaccounts"
                 | "services"
         ),
-        "storage.k8s.io" | "resource.k8s.io" => true,
+        "storage.k8s.io" => kind.plural != "csistoragecapacities",
+        "resource.k8s.io" => true,
         _ => false,
     }
 }
