@@ -4,13 +4,23 @@
 //! API server; what runs is what the runtime says, never what the agent remembers, so it may be killed at any moment.
 //! It writes its Node, its Lease, the status of its pods and events, and deletes pods that are really gone.
 
+mod agent;
+mod args;
 mod config;
 pub mod containerd;
 mod containers;
 mod cri;
+mod node;
+mod pods;
+mod probes;
 mod runtime;
 mod serve;
+mod services;
+mod volumes;
 
+pub use agent::{AgentError, run};
+pub use args::Args;
 pub use config::{CertificateAndKey, Config, KUBELET_PORT, MAX_PODS, RuntimeChoice, Serving};
 pub use cri::CriError;
 pub use runtime::RuntimeError;
+pub use serve::ServeError;

@@ -12,7 +12,7 @@ use crate::runtime::config::Resources;
 const MOUNT: &str = "/sys/fs/cgroup";
 
 /// Path of a pod's cgroup below each hierarchy.
-pub fn path(root: &str, class: &str, uid: &str) -> String {
+pub(crate) fn path(root: &str, class: &str, uid: &str) -> String {
     let root = root.trim_end_matches('/');
     match class {
         qos::GUARANTEED => format!("{root}/kubepods/pod{uid}"),
@@ -21,7 +21,7 @@ pub fn path(root: &str, class: &str, uid: &str) -> String {
 }
 
 /// Makes a pod's cgroup and sets its values. Best effort: without it the containers' own limits still hold.
-pub fn create(path: &str, values: &Resources) {
+pub(crate) fn create(path: &str, values: &Resources) {
     let path = path.trim_start_matches('/');
     if is_unified() {
         create_v2(path, values);
@@ -38,7 +38,7 @@ pub fn create(path: &str, values: &Resources) {
 }
 
 /// Removes a pod's cgroup from every hierarchy, with what the runtime left in it.
-pub fn remove(path: &str) {
+pub(crate) fn remove(path: &str) {
     let path = path.trim_start_matches('/');
     for hierarchy in hierarchies() {
         remove_tree(&hierarchy.join(path));
@@ -67,7 +67,8 @@ fn create_v2(path: &str, values: &Resources) {
 }
 
 fn write(controllers: &[&str], path: &str, file: &str, value: String) {
-    let Some(hierarchy) = controllers.iter().map(|name| Path::new(MOUNT).join(name)).find(|dir| dir.is_dir()) else {
+    let Some(hierarchy) = controllers.iter().map(|name| Path::new(MOUNT).join(name)).find(|dir| dir.is_dir())
+    else {
         return;
     };
     let dir = hierarchy.join(path);
@@ -86,7 +87,10 @@ fn hierarchies() -> Vec<PathBuf> {
     }
     let entries = std::fs::read_dir(MOUNT).into_iter().flatten().flatten();
     // Links such as cpu -> cpu,cpuacct name the same hierarchy twice.
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 fn remove_tree(dir: &Path) {

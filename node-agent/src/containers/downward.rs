@@ -13,7 +13,7 @@ use super::resources;
 
 /// What a value may come from, beside the spec.
 #[derive(Clone, Debug, Default)]
-pub struct Context {
+pub(crate) struct Context {
     pub pod_addresses: Vec<IpAddr>,
     pub node_addresses: Vec<IpAddr>,
     /// Allocatable CPU of the node in thousandths.
@@ -23,7 +23,7 @@ pub struct Context {
 }
 
 /// The value of a `fieldRef`.
-pub fn field(pod: &core::Pod, context: &Context, path: &str) -> Result<String, String> {
+pub(crate) fn field(pod: &core::Pod, context: &Context, path: &str) -> Result<String, String> {
     let metadata = &pod.metadata;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let spec = pod.spec.as_ref();
@@ -52,7 +52,7 @@ pub fn field(pod: &core::Pod, context: &Context, path: &str) -> Result<String, S
 }
 
 /// The value of a `resourceFieldRef`.
-pub fn resource(
+pub(crate) fn resource(
     spec: &core::PodSpec,
     own: &str,
     selector: &core::ResourceFieldSelector,
@@ -114,7 +114,8 @@ fn subscript(path: &str) -> Option<(&str, &str)> {
 
 /// `key="value"` lines, values quoted as Go does.
 fn lines(values: Option<&BTreeMap<String, String>>) -> String {
-    let line = |(key, value): (&String, &String)| format!("{key}={}", serde_json::Value::from(value.as_str()));
+    let line =
+        |(key, value): (&String, &String)| format!("{key}={}", serde_json::Value::from(value.as_str()));
     values.into_iter().flatten().map(line).collect::<Vec<_>>().join("\n")
 }
 

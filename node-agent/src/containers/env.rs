@@ -13,19 +13,19 @@ use super::expand::expand;
 
 /// Config maps and secrets that a container's environment names, by name; `None`: it does not exist.
 #[derive(Clone, Debug, Default)]
-pub struct Sources {
+pub(crate) struct Sources {
     pub config_maps: BTreeMap<String, Option<core::ConfigMap>>,
     pub secrets: BTreeMap<String, Option<core::Secret>>,
 }
 
 /// Which objects have to be looked up for this container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Needed {
+pub(crate) struct Needed {
     pub config_maps: Vec<String>,
     pub secrets: Vec<String>,
 }
 
-pub fn needed(container: &core::Container) -> Needed {
+pub(crate) fn needed(container: &core::Container) -> Needed {
     let mut needed = Needed::default();
     for source in container.env_from.iter().flatten() {
         needed.config_maps.extend(source.config_map_ref.as_ref().map(|r| r.name.clone()));
@@ -39,7 +39,7 @@ pub fn needed(container: &core::Container) -> Needed {
 }
 
 /// The variables, in order, each name once.
-pub fn environment(
+pub(crate) fn environment(
     pod: &core::Pod,
     container: &core::Container,
     services: Vec<(String, String)>,
@@ -72,16 +72,20 @@ pub fn environment(
 }
 
 /// Command and arguments with `$(NAME)` replaced.
-pub fn expand_all(texts: Option<&Vec<String>>, env: &[(String, String)]) -> Vec<String> {
+pub(crate) fn expand_all(texts: Option<&Vec<String>>, env: &[(String, String)]) -> Vec<String> {
     let value_of = |name: &str| env.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     texts.into_iter().flatten().map(|text| expand(text, value_of)).collect()
 }
 
 /// `{NAME}_SERVICE_HOST` and friends, for the services that a pod sees: those of its namespace, and `kubernetes`.
-pub fn service_variables<'a>(services: impl Iterator<Item = (&'a str, &'a core::ServiceSpec)>) -> Vec<(String, String)> {
+pub(crate) fn service_variables<'a>(
+    services: impl Iterator<Item = (&'a str, &'a core::ServiceSpec)>,
+) -> Vec<(String, String)> {
     let mut variables = Vec::new();
     for (name, spec) in services {
-        let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else { continue };
+        let Some(ip) = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty() && *ip != "None") else {
+            continue;
+        };
         let ports = spec.ports.as_deref().unwrap_or_default();
         let Some(first) = ports.first() else { continue };
         let name = name.to_ascii_uppercase().replace('-', "_");
@@ -206,10 +210,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn environment_of(container: serde_json::Value, sources: &Sources) -> Result<Vec<(String, String)>, String> {
-        let pod: core::Pod =
-            serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"containers": [container]}}))
-                .unwrap();
+    fn environment_of(
+        container: serde_json::Value,
+        sources: &Sources,
+    ) -> Result<Vec<(String, String)>, String> {
+        let pod: core::Pod = serde_json::from_value(
+            json!({"metadata": {"name": "p", "namespace": "n"}, "spec": {"containers": [container]}}),
+        )
+        .unwrap();
         let services = vec![("S".to_owned(), "1".to_owned())];
         let container = pod.spec.as_ref().unwrap().containers[0].clone();
         environment(&pod, &container, services, sources, &Context::default())
@@ -243,8 +251,11 @@ mod tests {
 
     #[test]
     fn missing_things_are_named() {
-        let error = |env: serde_json::Value| environment_of(json!({"name": "c", "env": [env]}), &sources()).unwrap_err();
-        let missing_map = json!({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "gone", "key": "k"}}});
+        let error = |env: serde_json::Value| {
+            environment_of(json!({"name": "c", "env": [env]}), &sources()).unwrap_err()
+        };
+        let missing_map =
+            json!({"name": "A", "valueFrom": {"configMapKeyRef": {"name": "gone", "key": "k"}}});
         assert_eq!(error(missing_map), "configmap \"gone\" not found");
         let missing_key = json!({"name": "A", "valueFrom": {"secretKeyRef": {"name": "s", "key": "zz"}}});
         assert_eq!(error(missing_key), "couldn't find key zz in Secret n/s");
@@ -253,7 +264,8 @@ mod tests {
     #[test]
     fn services_show_as_variables() {
         let spec: core::ServiceSpec =
-            serde_json::from_value(json!({"clusterIP": "10.0.0.9", "ports": [{"name": "http", "port": 80}]})).unwrap();
+            serde_json::from_value(json!({"clusterIP": "10.0.0.9", "ports": [{"name": "http", "port": 80}]}))
+                .unwrap();
         let got = service_variables([("web-1", &spec)].into_iter());
         let text: Vec<String> = got.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(

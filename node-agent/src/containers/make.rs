@@ -15,11 +15,11 @@ use crate::runtime::Image;
 use crate::runtime::config::{ContainerConfig, Mount, Propagation};
 
 /// Default file of the termination message.
-pub const TERMINATION_MESSAGE: &str = "/dev/termination-log";
+pub(crate) const TERMINATION_MESSAGE: &str = "/dev/termination-log";
 
 /// What was looked up for a container.
 #[derive(Clone, Debug)]
-pub struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     pub restart_count: i32,
     pub image: &'a Image,
     pub env: Vec<(String, String)>,
@@ -35,7 +35,11 @@ pub struct Parts<'a> {
     pub target: Option<String>,
 }
 
-pub fn config(pod: &core::Pod, container: &core::Container, parts: Parts<'_>) -> Result<ContainerConfig, String> {
+pub(crate) fn config(
+    pod: &core::Pod,
+    container: &core::Container,
+    parts: Parts<'_>,
+) -> Result<ContainerConfig, String> {
     let spec = pod.spec.as_ref().ok_or("pod has no spec")?;
     let of = reference(&pod.metadata);
     let pod_text = format!("{}_{}({})", of.name, of.namespace, of.uid);
@@ -74,7 +78,11 @@ pub fn config(pod: &core::Pod, container: &core::Container, parts: Parts<'_>) ->
         security: security::container(spec, container, parts.image, parts.root_dir),
         namespaces: sandbox::namespaces(spec),
         target: parts.target,
-        stop_signal: container.lifecycle.as_ref().and_then(|l| l.stop_signal.as_deref()).map_or(0, signal_number),
+        stop_signal: container
+            .lifecycle
+            .as_ref()
+            .and_then(|l| l.stop_signal.as_deref())
+            .map_or(0, signal_number),
         env: parts.env,
     })
 }
@@ -108,7 +116,8 @@ fn volume_mounts(container: &core::Container, parts: &Parts<'_>) -> Result<Vec<M
 }
 
 fn volume_mount(mount: &core::VolumeMount, parts: &Parts<'_>) -> Result<Mount, String> {
-    let volume = parts.volumes.get(&mount.name).ok_or_else(|| format!("volume {} is not mounted", mount.name))?;
+    let volume =
+        parts.volumes.get(&mount.name).ok_or_else(|| format!("volume {} is not mounted", mount.name))?;
     let sub_path = match (&mount.sub_path_expr, &mount.sub_path) {
         (Some(expression), _) if !expression.is_empty() => {
             expand_all(Some(&vec![expression.clone()]), &parts.env).remove(0)
@@ -146,14 +155,71 @@ fn file_mount(container_path: &str, host_path: &Path, container: &core::Containe
 /// CRI's number of a signal's name: the names in alphabetical order, as the API's `stopSignal` lists them.
 fn signal_number(name: &str) -> i32 {
     const NAMES: [&str; 65] = [
-        "SIGABRT", "SIGALRM", "SIGBUS", "SIGCHLD", "SIGCLD", "SIGCONT", "SIGFPE", "SIGHUP", "SIGILL", "SIGINT",
-        "SIGIO", "SIGIOT", "SIGKILL", "SIGPIPE", "SIGPOLL", "SIGPROF", "SIGPWR", "SIGQUIT", "SIGSEGV", "SIGSTKFLT",
-        "SIGSTOP", "SIGSYS", "SIGTERM", "SIGTRAP", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGUSR1", "SIGUSR2",
-        "SIGVTALRM", "SIGWINCH", "SIGXCPU", "SIGXFSZ", "SIGRTMIN", "SIGRTMIN+1", "SIGRTMIN+2", "SIGRTMIN+3",
-        "SIGRTMIN+4", "SIGRTMIN+5", "SIGRTMIN+6", "SIGRTMIN+7", "SIGRTMIN+8", "SIGRTMIN+9", "SIGRTMIN+10",
-        "SIGRTMIN+11", "SIGRTMIN+12", "SIGRTMIN+13", "SIGRTMIN+14", "SIGRTMIN+15", "SIGRTMAX-14", "SIGRTMAX-13",
-        "SIGRTMAX-12", "SIGRTMAX-11", "SIGRTMAX-10", "SIGRTMAX-9", "SIGRTMAX-8", "SIGRTMAX-7", "SIGRTMAX-6",
-        "SIGRTMAX-5", "SIGRTMAX-4", "SIGRTMAX-3", "SIGRTMAX-2", "SIGRTMAX-1", "SIGRTMAX",
+        "SIGABRT",
+        "SIGALRM",
+        "SIGBUS",
+        "SIGCHLD",
+        "SIGCLD",
+        "SIGCONT",
+        "SIGFPE",
+        "SIGHUP",
+        "SIGILL",
+        "SIGINT",
+        "SIGIO",
+        "SIGIOT",
+        "SIGKILL",
+        "SIGPIPE",
+        "SIGPOLL",
+        "SIGPROF",
+        "SIGPWR",
+        "SIGQUIT",
+        "SIGSEGV",
+        "SIGSTKFLT",
+        "SIGSTOP",
+        "SIGSYS",
+        "SIGTERM",
+        "SIGTRAP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGUSR1",
+        "SIGUSR2",
+        "SIGVTALRM",
+        "SIGWINCH",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGRTMIN",
+        "SIGRTMIN+1",
+        "SIGRTMIN+2",
+        "SIGRTMIN+3",
+        "SIGRTMIN+4",
+        "SIGRTMIN+5",
+        "SIGRTMIN+6",
+        "SIGRTMIN+7",
+        "SIGRTMIN+8",
+        "SIGRTMIN+9",
+        "SIGRTMIN+10",
+        "SIGRTMIN+11",
+        "SIGRTMIN+12",
+        "SIGRTMIN+13",
+        "SIGRTMIN+14",
+        "SIGRTMIN+15",
+        "SIGRTMAX-14",
+        "SIGRTMAX-13",
+        "SIGRTMAX-12",
+        "SIGRTMAX-11",
+        "SIGRTMAX-10",
+        "SIGRTMAX-9",
+        "SIGRTMAX-8",
+        "SIGRTMAX-7",
+        "SIGRTMAX-6",
+        "SIGRTMAX-5",
+        "SIGRTMAX-4",
+        "SIGRTMAX-3",
+        "SIGRTMAX-2",
+        "SIGRTMAX-1",
+        "SIGRTMAX",
     ];
     NAMES.iter().position(|known| *known == name).map_or(0, |at| at as i32 + 1)
 }
@@ -191,7 +257,10 @@ mod tests {
             {"name": "data", "mountPath": "/d", "subPathExpr": "$(DIR)", "readOnly": true}],
             "lifecycle": {"stopSignal": "SIGUSR1"}}))
         .unwrap();
-        assert_eq!((made.command, made.log_path, made.attempt), (vec!["run".into(), "sub".into()], "c/2.log".into(), 2));
+        assert_eq!(
+            (made.command, made.log_path, made.attempt),
+            (vec!["run".into(), "sub".into()], "c/2.log".into(), 2)
+        );
         assert_eq!(made.mounts[0].host_path, PathBuf::from("/vol/data/sub"));
         assert!(made.mounts[0].read_only);
         assert_eq!(made.mounts[1].container_path, "/etc/hosts");

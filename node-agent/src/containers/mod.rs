@@ -3,17 +3,17 @@
 //! Promise: pure but for what is passed in (values of config maps and secrets, paths of mounted volumes), so each
 //! rule of the API reference is a table in a test.
 
-pub mod cgroups;
-pub mod downward;
-pub mod env;
+pub(crate) mod cgroups;
+pub(crate) mod downward;
+pub(crate) mod env;
 mod expand;
-pub mod labels;
-pub mod make;
-pub mod network;
-pub mod qos;
-pub mod resources;
-pub mod sandbox;
-pub mod security;
+pub(crate) mod labels;
+pub(crate) mod make;
+pub(crate) mod network;
+pub(crate) mod qos;
+pub(crate) mod resources;
+pub(crate) mod sandbox;
+pub(crate) mod security;
 
 use k8s_openapi::api::core::v1 as core;
 use rustc_hash::FxHasher;
@@ -24,7 +24,7 @@ use crate::pods::Hashes;
 /// Hash of what a container was made from; a change means that it has to be made anew. Resource changes are
 /// left out: they belong to in-place resize.
 #[derive(Debug)]
-pub struct SpecHash;
+pub(crate) struct SpecHash;
 
 impl Hashes for SpecHash {
     fn of(&self, container: &core::Container) -> u64 {

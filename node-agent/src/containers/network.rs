@@ -18,7 +18,7 @@ const SEARCH_BYTES: usize = 2048;
 
 /// What the cluster and the node say about names.
 #[derive(Clone, Debug, Default)]
-pub struct Names {
+pub(crate) struct Names {
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
     /// The node's own `resolv.conf`.
@@ -26,7 +26,7 @@ pub struct Names {
 }
 
 /// Host name of the pod, and its full name when the pod has a subdomain.
-pub fn host_name(pod: &core::Pod, cluster_domain: &str) -> (String, Option<String>) {
+pub(crate) fn host_name(pod: &core::Pod, cluster_domain: &str) -> (String, Option<String>) {
     let spec = pod.spec.as_ref();
     let text = |value: Option<&String>| value.filter(|text| !text.is_empty()).cloned();
     if let Some(name) = spec.and_then(|spec| text(spec.hostname_override.as_ref())) {
@@ -40,13 +40,15 @@ pub fn host_name(pod: &core::Pod, cluster_domain: &str) -> (String, Option<Strin
         .and_then(|spec| text(spec.subdomain.as_ref()))
         .map(|subdomain| format!("{short}.{subdomain}.{namespace}.svc.{cluster_domain}"));
     match full {
-        Some(full) if spec.is_some_and(|spec| spec.set_hostname_as_fqdn == Some(true)) => (full.clone(), Some(full)),
+        Some(full) if spec.is_some_and(|spec| spec.set_hostname_as_fqdn == Some(true)) => {
+            (full.clone(), Some(full))
+        }
         full => (short, full),
     }
 }
 
 /// `resolv.conf` for the pod's `dnsPolicy` and `dnsConfig`.
-pub fn resolver(pod: &core::Pod, names: &Names) -> Dns {
+pub(crate) fn resolver(pod: &core::Pod, names: &Names) -> Dns {
     let Some(spec) = &pod.spec else { return Dns::default() };
     let host_network = spec.host_network == Some(true);
     let policy = spec.dns_policy.as_deref().unwrap_or("ClusterFirst");
@@ -81,7 +83,7 @@ pub fn resolver(pod: &core::Pod, names: &Names) -> Dns {
 }
 
 /// Reads a `resolv.conf`.
-pub fn parse_resolver(text: &str) -> Dns {
+pub(crate) fn parse_resolver(text: &str) -> Dns {
     let mut dns = Dns::default();
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
@@ -96,7 +98,7 @@ pub fn parse_resolver(text: &str) -> Dns {
 }
 
 /// `/etc/hosts` of a pod with its own network.
-pub fn hosts_file(pod: &core::Pod, addresses: &[IpAddr], cluster_domain: &str) -> String {
+pub(crate) fn hosts_file(pod: &core::Pod, addresses: &[IpAddr], cluster_domain: &str) -> String {
     let (host, full) = host_name(pod, cluster_domain);
     let mut text = String::from(
         "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
@@ -112,7 +114,7 @@ pub fn hosts_file(pod: &core::Pod, addresses: &[IpAddr], cluster_domain: &str) -
 }
 
 /// `/etc/hosts` of a pod with the node's network: the node's own, and the pod's aliases.
-pub fn host_network_hosts_file(pod: &core::Pod, node_hosts: &str) -> String {
+pub(crate) fn host_network_hosts_file(pod: &core::Pod, node_hosts: &str) -> String {
     format!("# Kubernetes-managed hosts file (host network).\n{node_hosts}{}", alias_lines(pod))
 }
 
@@ -158,7 +160,8 @@ mod tests {
     use serde_json::json;
 
     fn pod(spec: serde_json::Value) -> core::Pod {
-        serde_json::from_value(json!({"metadata": {"name": "web-0", "namespace": "n"}, "spec": spec})).unwrap()
+        serde_json::from_value(json!({"metadata": {"name": "web-0", "namespace": "n"}, "spec": spec}))
+            .unwrap()
     }
 
     fn names() -> Names {
@@ -180,7 +183,14 @@ mod tests {
         assert_eq!(of(json!({"containers": [], "hostNetwork": true})), names().node);
         let own = json!({"containers": [], "dnsPolicy": "None", "dnsConfig":
             {"nameservers": ["1.1.1.1"], "searches": ["a"], "options": [{"name": "ndots", "value": "2"}]}});
-        assert_eq!(of(own), Dns { servers: vec!["1.1.1.1".into()], searches: vec!["a".into()], options: vec!["ndots:2".into()] });
+        assert_eq!(
+            of(own),
+            Dns {
+                servers: vec!["1.1.1.1".into()],
+                searches: vec!["a".into()],
+                options: vec!["ndots:2".into()]
+            }
+        );
     }
 
     #[test]

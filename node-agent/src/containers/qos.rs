@@ -7,14 +7,15 @@ use k8s_openapi::api::core::v1 as core;
 
 use super::resources::{limit, request};
 
-pub const GUARANTEED: &str = "Guaranteed";
-pub const BURSTABLE: &str = "Burstable";
-pub const BEST_EFFORT: &str = "BestEffort";
+pub(crate) const GUARANTEED: &str = "Guaranteed";
+pub(crate) const BURSTABLE: &str = "Burstable";
+pub(crate) const BEST_EFFORT: &str = "BestEffort";
 
-pub fn class(spec: &core::PodSpec) -> &'static str {
+pub(crate) fn class(spec: &core::PodSpec) -> &'static str {
     let containers = || spec.init_containers.iter().flatten().chain(&spec.containers);
     let resources = ["cpu", "memory"];
-    let positive = |amount: Option<objects::quantity::Quantity>| amount.is_some_and(|amount| amount.milli_value() > 0);
+    let positive =
+        |amount: Option<objects::quantity::Quantity>| amount.is_some_and(|amount| amount.milli_value() > 0);
     let nothing = containers().all(|container| {
         resources.iter().all(|name| !positive(request(container, name)) && !positive(limit(container, name)))
     });
@@ -45,7 +46,10 @@ mod tests {
                 json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}}]),
                 BURSTABLE,
             ),
-            (json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}, {"name": "b"}]), BURSTABLE),
+            (
+                json!([{"name": "a", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}, {"name": "b"}]),
+                BURSTABLE,
+            ),
         ];
         for (containers, expected) in cases {
             let spec: core::PodSpec = serde_json::from_value(json!({"containers": containers})).unwrap();

@@ -23,18 +23,18 @@ const OOM_GUARANTEED: i64 = -997;
 const OOM_BEST_EFFORT: i64 = 1000;
 
 /// `limits[name]`.
-pub fn limit(container: &core::Container, name: &str) -> Option<Quantity> {
+pub(crate) fn limit(container: &core::Container, name: &str) -> Option<Quantity> {
     quantity(container.resources.as_ref()?.limits.as_ref()?.get(name)?)
 }
 
 /// `requests[name]`, or the limit.
-pub fn request(container: &core::Container, name: &str) -> Option<Quantity> {
+pub(crate) fn request(container: &core::Container, name: &str) -> Option<Quantity> {
     let requests = container.resources.as_ref()?.requests.as_ref();
     requests.and_then(|requests| quantity(requests.get(name)?)).or_else(|| limit(container, name))
 }
 
 /// What the pod asks for: the greater of all regular containers with sidecars and the largest init container.
-pub fn pod_total(spec: &core::PodSpec, amount: impl Fn(&core::Container) -> i64) -> i64 {
+pub(crate) fn pod_total(spec: &core::PodSpec, amount: impl Fn(&core::Container) -> i64) -> i64 {
     let mut along = 0;
     let mut peak = 0;
     for container in spec.init_containers.iter().flatten() {
@@ -49,7 +49,11 @@ pub fn pod_total(spec: &core::PodSpec, amount: impl Fn(&core::Container) -> i64)
 }
 
 /// Cgroup values of one container on a node with this much memory (bytes).
-pub fn cgroup_values(spec: &core::PodSpec, container: &core::Container, node_memory: i64) -> Resources {
+pub(crate) fn cgroup_values(
+    spec: &core::PodSpec,
+    container: &core::Container,
+    node_memory: i64,
+) -> Resources {
     let cpu_limit = limit(container, "cpu").map(Quantity::milli_value);
     let cpu_request = request(container, "cpu").map_or(0, Quantity::milli_value);
     Resources {
@@ -62,7 +66,7 @@ pub fn cgroup_values(spec: &core::PodSpec, container: &core::Container, node_mem
 }
 
 /// Cgroup values of a whole pod: limits only where every container has one.
-pub fn pod_cgroup_values(spec: &core::PodSpec) -> Resources {
+pub(crate) fn pod_cgroup_values(spec: &core::PodSpec) -> Resources {
     let all_limited = |name: &str| spec.containers.iter().all(|container| limit(container, name).is_some());
     let total = |name: &'static str, milli: bool, of: fn(&core::Container, &str) -> Option<Quantity>| {
         pod_total(spec, |container| {

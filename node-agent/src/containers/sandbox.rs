@@ -14,19 +14,22 @@ use crate::runtime::config::{Namespaces, PortMapping, Protocol, SandboxConfig};
 
 /// Where things of pods are kept, and what the node says.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     pub root_dir: &'a Path,
     pub logs_dir: &'a Path,
     pub cgroup_root: &'a str,
     pub names: &'a Names,
 }
 
-pub fn config(pod: &core::Pod, attempt: u32, place: Place<'_>) -> SandboxConfig {
+pub(crate) fn config(pod: &core::Pod, attempt: u32, place: Place<'_>) -> SandboxConfig {
     let of = reference(&pod.metadata);
     let Some(spec) = &pod.spec else { return SandboxConfig { pod: of, attempt, ..Default::default() } };
     let namespaces = namespaces(spec);
-    let hostname =
-        if namespaces.host_network { String::new() } else { network::host_name(pod, &place.names.cluster_domain).0 };
+    let hostname = if namespaces.host_network {
+        String::new()
+    } else {
+        network::host_name(pod, &place.names.cluster_domain).0
+    };
     let mut all_labels = pod.metadata.labels.clone().unwrap_or_default();
     all_labels.extend(pod_labels(&of));
     SandboxConfig {
@@ -47,7 +50,7 @@ pub fn config(pod: &core::Pod, attempt: u32, place: Place<'_>) -> SandboxConfig 
     }
 }
 
-pub fn namespaces(spec: &core::PodSpec) -> Namespaces {
+pub(crate) fn namespaces(spec: &core::PodSpec) -> Namespaces {
     Namespaces {
         host_network: spec.host_network == Some(true),
         host_pid: spec.host_pid == Some(true),
@@ -57,11 +60,11 @@ pub fn namespaces(spec: &core::PodSpec) -> Namespaces {
 }
 
 /// `<logs>/<namespace>_<name>_<uid>`
-pub fn log_directory(logs_dir: &Path, pod: &PodRef) -> std::path::PathBuf {
+pub(crate) fn log_directory(logs_dir: &Path, pod: &PodRef) -> std::path::PathBuf {
     logs_dir.join(format!("{}_{}_{}", pod.namespace, pod.name, pod.uid))
 }
 
-pub fn pod_labels(pod: &PodRef) -> [(String, String); 3] {
+pub(crate) fn pod_labels(pod: &PodRef) -> [(String, String); 3] {
     [
         (labels::POD_NAME.to_owned(), pod.name.clone()),
         (labels::POD_NAMESPACE.to_owned(), pod.namespace.clone()),
@@ -70,7 +73,8 @@ pub fn pod_labels(pod: &PodRef) -> [(String, String); 3] {
 }
 
 fn host_ports(spec: &core::PodSpec) -> Vec<PortMapping> {
-    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let sidecars =
+        spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
     let ports = sidecars.chain(&spec.containers).flat_map(|container| container.ports.iter().flatten());
     let mapping = |port: &core::ContainerPort| {
         let host_port = u16::try_from(port.host_port?).ok().filter(|port| *port > 0)?;

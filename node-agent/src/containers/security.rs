@@ -13,13 +13,21 @@ const SECCOMP_DIR: &str = "seccomp";
 
 /// Paths hidden from, and read-only for, containers that are not privileged (procMount Default).
 const MASKED: [&str; 10] = [
-    "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-    "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
 ];
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What a container runs with.
-pub fn container(
+pub(crate) fn container(
     spec: &core::PodSpec,
     container: &core::Container,
     image: &Image,
@@ -30,11 +38,11 @@ pub fn container(
     let privileged = own.and_then(|own| own.privileged).unwrap_or(false);
     let user = own.and_then(|own| own.run_as_user).or(pod.and_then(|pod| pod.run_as_user));
     let capabilities = own.and_then(|own| own.capabilities.as_ref());
-    let profile = own
-        .and_then(|own| own.seccomp_profile.as_ref())
-        .or(pod.and_then(|pod| pod.seccomp_profile.as_ref()));
+    let profile =
+        own.and_then(|own| own.seccomp_profile.as_ref()).or(pod.and_then(|pod| pod.seccomp_profile.as_ref()));
     let unmasked = own.and_then(|own| own.proc_mount.as_deref()) == Some("Unmasked");
-    let paths = |of: &[&str]| if unmasked { Vec::new() } else { of.iter().map(|&path| path.to_owned()).collect() };
+    let paths =
+        |of: &[&str]| if unmasked { Vec::new() } else { of.iter().map(|&path| path.to_owned()).collect() };
     // The image's user has to be repeated: the runtime would take root otherwise.
     let (image_user, image_user_name) = match (&image.user, user) {
         (ImageUser::Number(number), None) => (Some(*number), None),
@@ -58,7 +66,7 @@ pub fn container(
 }
 
 /// What the sandbox runs with.
-pub fn sandbox(spec: &core::PodSpec, root_dir: &std::path::Path) -> Security {
+pub(crate) fn sandbox(spec: &core::PodSpec, root_dir: &std::path::Path) -> Security {
     let pod = spec.security_context.as_ref();
     let privileged = |container: &core::Container| {
         container.security_context.as_ref().and_then(|own| own.privileged).unwrap_or(false)
@@ -66,7 +74,9 @@ pub fn sandbox(spec: &core::PodSpec, root_dir: &std::path::Path) -> Security {
     Security {
         privileged: spec.init_containers.iter().flatten().chain(&spec.containers).any(privileged),
         run_as_user: pod.and_then(|pod| pod.run_as_user),
-        run_as_group: pod.and_then(|pod| pod.run_as_group).filter(|_| pod.is_some_and(|p| p.run_as_user.is_some())),
+        run_as_group: pod
+            .and_then(|pod| pod.run_as_group)
+            .filter(|_| pod.is_some_and(|p| p.run_as_user.is_some())),
         supplemental_groups: supplemental_groups(pod),
         seccomp: match seccomp(pod.and_then(|pod| pod.seccomp_profile.as_ref()), root_dir) {
             // The sandbox's own process is ours: the default profile always fits it.
@@ -78,7 +88,7 @@ pub fn sandbox(spec: &core::PodSpec, root_dir: &std::path::Path) -> Security {
 }
 
 /// Refuses a container that would run as root although it must not.
-pub fn verify_non_root(
+pub(crate) fn verify_non_root(
     spec: &core::PodSpec,
     container: &core::Container,
     image: &Image,
@@ -127,7 +137,11 @@ mod tests {
     use serde_json::json;
     use std::path::Path;
 
-    fn made(pod: serde_json::Value, own: serde_json::Value, image: ImageUser) -> (Security, Result<(), String>) {
+    fn made(
+        pod: serde_json::Value,
+        own: serde_json::Value,
+        image: ImageUser,
+    ) -> (Security, Result<(), String>) {
         let spec: core::PodSpec = serde_json::from_value(
             json!({"securityContext": pod, "containers": [{"name": "c", "securityContext": own}]}),
         )
@@ -147,15 +161,30 @@ mod tests {
         );
         assert_eq!((security.run_as_user, security.supplemental_groups), (Some(2), vec![7]));
         assert_eq!((security.seccomp, security.no_new_privileges), (Seccomp::RuntimeDefault, true));
-        assert_eq!((security.add_capabilities, security.drop_capabilities), (vec!["NET_ADMIN".into()], vec!["ALL".into()]));
+        assert_eq!(
+            (security.add_capabilities, security.drop_capabilities),
+            (vec!["NET_ADMIN".into()], vec!["ALL".into()])
+        );
     }
 
     #[test]
     fn root_is_refused_where_it_must_not_be() {
         let strict = || json!({"runAsNonRoot": true});
-        assert!(made(strict(), json!({}), ImageUser::Unset).1.unwrap_err().contains("image will run as root"));
-        assert!(made(strict(), json!({"runAsUser": 0}), ImageUser::Unset).1.unwrap_err().contains("breaks non-root"));
-        assert!(made(strict(), json!({}), ImageUser::Name("app".into())).1.unwrap_err().contains("non-numeric user (app)"));
+        assert!(
+            made(strict(), json!({}), ImageUser::Unset).1.unwrap_err().contains("image will run as root")
+        );
+        assert!(
+            made(strict(), json!({"runAsUser": 0}), ImageUser::Unset)
+                .1
+                .unwrap_err()
+                .contains("breaks non-root")
+        );
+        assert!(
+            made(strict(), json!({}), ImageUser::Name("app".into()))
+                .1
+                .unwrap_err()
+                .contains("non-numeric user (app)")
+        );
         assert_eq!(made(strict(), json!({}), ImageUser::Number(5)).1, Ok(()));
         assert_eq!(made(strict(), json!({}), ImageUser::Number(5)).0.run_as_user, Some(5));
     }

@@ -30,13 +30,13 @@ const STOP_SLACK: Duration = Duration::from_secs(30);
 
 /// A runtime behind a CRI socket.
 #[derive(Debug)]
-pub struct CriRuntime {
+pub(crate) struct CriRuntime {
     cri: Cri,
     subscribed: Arc<AtomicBool>,
 }
 
 impl CriRuntime {
-    pub fn connect(endpoint: &str) -> Result<Self, CriError> {
+    pub(crate) fn connect(endpoint: &str) -> Result<Self, CriError> {
         Ok(Self { cri: Cri::connect(endpoint)?, subscribed: Arc::default() })
     }
 

@@ -11,14 +11,14 @@ use jiff::{SignedDuration, Timestamp};
 use crate::runtime::{Container, ContainerDetail, RunState, Sandbox};
 
 /// First and longest pause before a container that ended is started again (upstream's crash loop back-off).
-pub const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+pub(super) const RESTART_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
 /// First and longest pause between two tries to pull an image.
-pub const IMAGE_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
+pub(super) const IMAGE_BACKOFF: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 
 /// Sandboxes and containers of one pod, newest first.
 #[derive(Clone, Debug, Default)]
-pub struct Observed {
+pub(super) struct Observed {
     pub sandboxes: Vec<Sandbox>,
     pub containers: Vec<ObservedContainer>,
     /// Of the newest sandbox, if it is ready.
@@ -26,49 +26,49 @@ pub struct Observed {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct ObservedContainer {
+pub(super) struct ObservedContainer {
     pub container: Container,
     pub detail: ContainerDetail,
 }
 
 impl Observed {
-    pub fn newest_sandbox(&self) -> Option<&Sandbox> {
+    pub(super) fn newest_sandbox(&self) -> Option<&Sandbox> {
         self.sandboxes.first()
     }
 
     /// The newest sandbox if it can hold containers.
-    pub fn ready_sandbox(&self) -> Option<&Sandbox> {
+    pub(super) fn ready_sandbox(&self) -> Option<&Sandbox> {
         self.newest_sandbox().filter(|sandbox| sandbox.ready)
     }
 
     /// The newest container of a name.
-    pub fn latest(&self, name: &str) -> Option<&ObservedContainer> {
+    pub(super) fn latest(&self, name: &str) -> Option<&ObservedContainer> {
         self.containers.iter().find(|observed| observed.container.name == name)
     }
 
     /// The one before the newest.
-    pub fn previous(&self, name: &str) -> Option<&ObservedContainer> {
+    pub(super) fn previous(&self, name: &str) -> Option<&ObservedContainer> {
         self.containers.iter().filter(|observed| observed.container.name == name).nth(1)
     }
 
     /// The newest container of a name, if it lives in the newest sandbox.
-    pub fn current(&self, name: &str) -> Option<&ObservedContainer> {
+    pub(super) fn current(&self, name: &str) -> Option<&ObservedContainer> {
         let sandbox = &self.newest_sandbox()?.id;
         self.latest(name).filter(|observed| observed.container.sandbox == *sandbox)
     }
 
     /// Containers that have, or may have, a process.
-    pub fn alive(&self) -> impl Iterator<Item = &ObservedContainer> {
+    pub(super) fn alive(&self) -> impl Iterator<Item = &ObservedContainer> {
         self.containers.iter().filter(|observed| observed.is_alive())
     }
 }
 
 impl ObservedContainer {
-    pub fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         self.container.state == RunState::Running
     }
 
-    pub fn is_exited(&self) -> bool {
+    pub(super) fn is_exited(&self) -> bool {
         self.container.state == RunState::Exited
     }
 
@@ -76,14 +76,14 @@ impl ObservedContainer {
         matches!(self.container.state, RunState::Running | RunState::Unknown)
     }
 
-    pub fn succeeded(&self) -> bool {
+    pub(super) fn succeeded(&self) -> bool {
         self.is_exited() && self.detail.exit_code == 0
     }
 }
 
 /// What a worker remembers between passes. Losing it (a restart of the agent) costs only back-offs.
 #[derive(Clone, Debug, Default)]
-pub struct Memory {
+pub(super) struct Memory {
     /// Pauses between restarts, by container name.
     pub restarts: BTreeMap<String, Backoff>,
     /// Pauses between image pulls, by container name.
@@ -107,21 +107,21 @@ pub struct Memory {
 
 /// A state of a container that has not started: reason and message as the API shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub(super) struct Waiting {
     pub reason: String,
     pub message: String,
 }
 
 /// A decision of the agent that ends a pod as Failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub(super) struct Verdict {
     pub reason: String,
     pub message: String,
 }
 
 /// What the probes of one container say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Health {
+pub(crate) struct Health {
     pub started: bool,
     pub ready: bool,
     /// Which probe wants the container to be killed.
@@ -129,7 +129,7 @@ pub struct Health {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FailedProbe {
+pub(crate) struct FailedProbe {
     /// `liveness` or `startup`.
     pub kind: &'static str,
     pub grace_seconds: Option<i64>,
@@ -137,7 +137,7 @@ pub struct FailedProbe {
 
 /// A pause that doubles with each failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backoff {
+pub(super) struct Backoff {
     pub pause: Duration,
     /// The moment of the failure that set it.
     pub since: Timestamp,
@@ -145,12 +145,12 @@ pub struct Backoff {
 
 impl Backoff {
     /// When the next try may be made.
-    pub fn until(&self, failed_at: Timestamp) -> Timestamp {
+    pub(super) fn until(&self, failed_at: Timestamp) -> Timestamp {
         failed_at.saturating_add(signed(self.pause)).unwrap_or(Timestamp::MAX)
     }
 
     /// The pause after one more failure; a long quiet time (twice the longest pause) starts anew.
-    pub fn next(last: Option<Self>, failed_at: Timestamp, limits: (Duration, Duration)) -> Self {
+    pub(super) fn next(last: Option<Self>, failed_at: Timestamp, limits: (Duration, Duration)) -> Self {
         let quiet = signed(limits.1 * 2);
         let pause = match last {
             Some(last) if failed_at.duration_since(last.since) <= quiet => (last.pause * 2).min(limits.1),
@@ -160,7 +160,7 @@ impl Backoff {
     }
 
     /// True when the failure at `failed_at` is so long after the last one that nothing holds any more.
-    pub fn expired(&self, failed_at: Timestamp, limits: (Duration, Duration)) -> bool {
+    pub(super) fn expired(&self, failed_at: Timestamp, limits: (Duration, Duration)) -> bool {
         failed_at.duration_since(self.since) > signed(limits.1 * 2)
     }
 }

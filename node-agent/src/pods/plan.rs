@@ -14,20 +14,39 @@ use crate::runtime::RunState;
 const MINIMUM_GRACE: i64 = 2;
 
 /// Grace of a pod that says nothing, in seconds.
-pub const DEFAULT_GRACE: i64 = 30;
+pub(crate) const DEFAULT_GRACE: i64 = 30;
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(super) enum Step {
     MountVolumes,
     /// Makes the pod's sandbox. `attempt` counts sandboxes of the pod; `changed`: there was one before.
-    CreateSandbox { attempt: u32, changed: bool },
-    StartContainer { name: String, kind: ContainerKind, restart_count: i32 },
+    CreateSandbox {
+        attempt: u32,
+        changed: bool,
+    },
+    StartContainer {
+        name: String,
+        kind: ContainerKind,
+        restart_count: i32,
+    },
     /// Ends a container in the background; the worker hears of the end.
-    StopContainer { id: String, name: String, kind: ContainerKind, grace_seconds: i64, why: String },
-    StopSandbox { id: String },
-    RemoveContainer { id: String },
-    RemoveSandbox { id: String },
+    StopContainer {
+        id: String,
+        name: String,
+        kind: ContainerKind,
+        grace_seconds: i64,
+        why: String,
+    },
+    StopSandbox {
+        id: String,
+    },
+    RemoveContainer {
+        id: String,
+    },
+    RemoveSandbox {
+        id: String,
+    },
     /// Everything has ended: give back volumes, cgroups and mounts.
     TearDown,
     /// Nothing of the pod is left on the node: remove the object.
@@ -37,7 +56,7 @@ pub enum Step {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContainerKind {
+pub(super) enum ContainerKind {
     Init,
     /// An init container that runs along (restartPolicy Always).
     Sidecar,
@@ -47,7 +66,7 @@ pub enum ContainerKind {
 
 /// The steps, in order, and when to ask again at the latest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub(super) struct Plan {
     pub steps: Vec<Step>,
     pub look_again: Option<Timestamp>,
     /// Containers that wait for their back-off, with what the API shows for them.
@@ -56,7 +75,7 @@ pub struct Plan {
 
 /// What `plan` decides from.
 #[derive(Clone, Copy, Debug)]
-pub struct Situation<'a> {
+pub(super) struct Situation<'a> {
     /// `None`: the object is gone and was never seen (an orphan of an earlier run).
     pub pod: Option<&'a core::Pod>,
     /// The object is gone from the API.
@@ -69,12 +88,12 @@ pub struct Situation<'a> {
 }
 
 /// Hash of a container's spec; a seam so that tests of the plan need no hashing.
-pub trait Hashes: std::fmt::Debug {
+pub(crate) trait Hashes: std::fmt::Debug {
     fn of(&self, container: &core::Container) -> u64;
 }
 
 /// The decision.
-pub fn plan(situation: &Situation<'_>) -> Plan {
+pub(super) fn plan(situation: &Situation<'_>) -> Plan {
     let mut planner = Planner { at: *situation, plan: Plan::default() };
     match situation.pod {
         _ if situation.gone => planner.end(),
@@ -87,7 +106,7 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
     planner.plan
 }
 
-pub fn is_deleting(pod: &core::Pod) -> bool {
+pub(super) fn is_deleting(pod: &core::Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
@@ -97,7 +116,7 @@ fn is_finished(pod: &core::Pod) -> bool {
 }
 
 /// True when the container is started again after an end with this code.
-pub fn restarts(spec: &core::PodSpec, container: &core::Container, exit_code: i32) -> bool {
+pub(super) fn restarts(spec: &core::PodSpec, container: &core::Container, exit_code: i32) -> bool {
     let policy = container.restart_policy.as_deref().or(spec.restart_policy.as_deref());
     match policy {
         Some("Never") => false,
@@ -106,21 +125,21 @@ pub fn restarts(spec: &core::PodSpec, container: &core::Container, exit_code: i3
     }
 }
 
-pub fn is_sidecar(container: &core::Container) -> bool {
+pub(crate) fn is_sidecar(container: &core::Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
 
 /// All regular containers have ended and none is started again.
-pub fn all_done(spec: &core::PodSpec, observed: &Observed) -> bool {
+pub(super) fn all_done(spec: &core::PodSpec, observed: &Observed) -> bool {
     spec.containers.iter().all(|container| {
-        observed.latest(&container.name).is_some_and(|latest| {
-            latest.is_exited() && !restarts(spec, container, latest.detail.exit_code)
-        })
+        observed
+            .latest(&container.name)
+            .is_some_and(|latest| latest.is_exited() && !restarts(spec, container, latest.detail.exit_code))
     })
 }
 
 /// An init container failed for good.
-pub fn init_failed(spec: &core::PodSpec, observed: &Observed) -> bool {
+pub(super) fn init_failed(spec: &core::PodSpec, observed: &Observed) -> bool {
     spec.init_containers.iter().flatten().any(|container| {
         let Some(latest) = observed.latest(&container.name) else { return false };
         let never = spec.restart_policy.as_deref() == Some("Never");
@@ -160,7 +179,10 @@ impl Planner<'_> {
         let last = observed.newest_sandbox();
         // A pod that must not restart containers has no use for a second sandbox once they have run.
         let never = spec.restart_policy.as_deref() == Some("Never");
-        let has_run = spec.containers.iter().any(|c| observed.latest(&c.name).is_some_and(ObservedContainer::is_exited));
+        let has_run = spec
+            .containers
+            .iter()
+            .any(|c| observed.latest(&c.name).is_some_and(ObservedContainer::is_exited));
         if never && has_run && observed.alive().next().is_none() {
             return self.finish();
         }
@@ -183,7 +205,8 @@ impl Planner<'_> {
 
     fn run_containers(&mut self, spec: &core::PodSpec) {
         // Once a regular container was made in this sandbox, initialization is over.
-        let initialized = spec.containers.iter().any(|container| self.at.observed.current(&container.name).is_some());
+        let initialized =
+            spec.containers.iter().any(|container| self.at.observed.current(&container.name).is_some());
         for container in spec.init_containers.iter().flatten() {
             let proceed = if is_sidecar(container) {
                 self.run_sidecar(spec, container)
@@ -293,12 +316,22 @@ impl Planner<'_> {
         }
     }
 
-    fn stop_if_unhealthy(&mut self, container: &core::Container, running: &ObservedContainer, kind: ContainerKind) {
+    fn stop_if_unhealthy(
+        &mut self,
+        container: &core::Container,
+        running: &ObservedContainer,
+        kind: ContainerKind,
+    ) {
         let name = &container.name;
         let grace = self.default_grace();
         let hash = running.container.spec_hash;
         if hash != 0 && hash != self.at.spec_hash.of(container) {
-            self.stop(running, kind, grace, format!("Container {name} definition changed, will be restarted"));
+            self.stop(
+                running,
+                kind,
+                grace,
+                format!("Container {name} definition changed, will be restarted"),
+            );
         } else if let Some(failed) =
             self.at.memory.health.get(&running.container.id).and_then(|health| health.failed.as_ref())
         {
@@ -394,11 +427,12 @@ impl Planner<'_> {
             .map(|container| container.name.as_str())
             .collect();
         let alive: Vec<&ObservedContainer> = self.at.observed.alive().collect();
-        let (along, regular): (Vec<_>, Vec<_>) =
-            alive.iter().partition(|observed| sidecars.contains(&observed.container.name.as_str()));
+        let (along, regular): (Vec<&ObservedContainer>, Vec<&ObservedContainer>) =
+            alive.into_iter().partition(|observed| sidecars.contains(&observed.container.name.as_str()));
         let grace = self.remaining_grace();
         if regular.is_empty() {
-            let last = sidecars.iter().rev().find_map(|name| along.iter().find(|o| o.container.name == *name));
+            let last =
+                sidecars.iter().rev().find_map(|name| along.iter().find(|o| o.container.name == *name));
             if let Some(last) = last {
                 self.stop(last, ContainerKind::Sidecar, grace, message_or(why, last));
             }
@@ -495,7 +529,7 @@ fn message_or(why: &str, observed: &ObservedContainer) -> String {
 }
 
 /// Ephemeral containers as regular ones; their extra field is read where they are started.
-pub fn ephemeral(spec: &core::PodSpec) -> impl Iterator<Item = &core::EphemeralContainer> {
+pub(super) fn ephemeral(spec: &core::PodSpec) -> impl Iterator<Item = &core::EphemeralContainer> {
     spec.ephemeral_containers.iter().flatten()
 }
 

@@ -15,7 +15,7 @@ use crate::runtime::PodRef;
 
 /// A pod that was assigned to some node.
 #[derive(Clone, Debug, Deserialize)]
-pub struct AssignedPod {
+pub(crate) struct AssignedPod {
     pub metadata: ObjectMeta,
     #[serde(default)]
     spec: Option<Arc<RawValue>>,
@@ -25,7 +25,7 @@ pub struct AssignedPod {
 
 impl AssignedPod {
     /// The full pod.
-    pub fn decode(&self) -> Result<core::Pod, serde_json::Error> {
+    pub(crate) fn decode(&self) -> Result<core::Pod, serde_json::Error> {
         Ok(core::Pod {
             metadata: self.metadata.clone(),
             spec: decode(self.spec.as_deref())?,
@@ -34,7 +34,7 @@ impl AssignedPod {
     }
 
     /// The node it was assigned to.
-    pub fn node_name(&self) -> Option<String> {
+    pub(crate) fn node_name(&self) -> Option<String> {
         #[derive(Deserialize)]
         struct Assigned<'a> {
             #[serde(rename = "nodeName", borrow)]
@@ -44,16 +44,12 @@ impl AssignedPod {
         assigned.node_name.map(Cow::into_owned).filter(|name| !name.is_empty())
     }
 
-    pub fn reference(&self) -> PodRef {
-        reference(&self.metadata)
-    }
-
-    pub fn uid(&self) -> &str {
+    pub(crate) fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
     }
 }
 
-pub fn reference(metadata: &ObjectMeta) -> PodRef {
+pub(crate) fn reference(metadata: &ObjectMeta) -> PodRef {
     PodRef {
         namespace: metadata.namespace.clone().unwrap_or_default(),
         name: metadata.name.clone().unwrap_or_default(),
@@ -97,7 +93,8 @@ mod tests {
     #[test]
     fn a_watch_event_decodes_and_so_does_a_value() {
         let line = format!(r#"{{"type":"ADDED","object":{POD}}}"#);
-        let WatchEvent::Added(record) = serde_json::from_str::<WatchEvent<AssignedPod>>(&line).unwrap() else {
+        let WatchEvent::Added(record) = serde_json::from_str::<WatchEvent<AssignedPod>>(&line).unwrap()
+        else {
             panic!("not added")
         };
         assert_eq!(record.node_name().as_deref(), Some("node-1"));

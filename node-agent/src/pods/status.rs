@@ -12,13 +12,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::observed::{Memory, Observed, ObservedContainer, Waiting};
-use super::plan::{all_done, init_failed, is_sidecar, restarts};
+use super::plan::{all_done, init_failed, is_sidecar};
 use crate::containers::qos;
 use crate::runtime::RunState;
 
 /// Facts that a status needs beside the pod itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub(super) struct Facts<'a> {
     pub node_addresses: &'a [IpAddr],
     pub observed: &'a Observed,
     pub memory: &'a Memory,
@@ -28,7 +28,7 @@ pub struct Facts<'a> {
 }
 
 /// The new status. What it does not compute is taken from the old one.
-pub fn status(pod: &core::Pod, facts: Facts<'_>) -> core::PodStatus {
+pub(super) fn status(pod: &core::Pod, facts: Facts<'_>) -> core::PodStatus {
     let Some(spec) = &pod.spec else { return core::PodStatus::default() };
     let old = pod.status.clone().unwrap_or_default();
     let maker = Maker { pod, spec, old: &old, facts };
@@ -38,10 +38,16 @@ pub fn status(pod: &core::Pod, facts: Facts<'_>) -> core::PodStatus {
         (!all.is_empty()).then_some(all)
     };
     let main = spec.containers.iter().map(|c| (c.name.as_str(), image(c), Role::Main)).collect();
-    let init = spec.init_containers.iter().flatten().map(|c| (c.name.as_str(), image(c), Role::of_init(c))).collect();
+    let init = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .map(|c| (c.name.as_str(), image(c), Role::of_init(c)))
+        .collect();
     let ephemeral = spec.ephemeral_containers.iter().flatten();
-    let ephemeral =
-        ephemeral.map(|c| (c.name.as_str(), c.image.as_deref().unwrap_or_default(), Role::Ephemeral)).collect();
+    let ephemeral = ephemeral
+        .map(|c| (c.name.as_str(), c.image.as_deref().unwrap_or_default(), Role::Ephemeral))
+        .collect();
 
     let mut status = core::PodStatus {
         phase: Some(phase.to_owned()),
@@ -66,7 +72,7 @@ pub fn status(pod: &core::Pod, facts: Facts<'_>) -> core::PodStatus {
 }
 
 /// The patch that turns `old` into `new`, as a strategic merge patch of the status subresource; `None` when equal.
-pub fn patch(uid: &str, old: Option<&core::PodStatus>, new: &core::PodStatus) -> Option<Value> {
+pub(super) fn patch(uid: &str, old: Option<&core::PodStatus>, new: &core::PodStatus) -> Option<Value> {
     if old == Some(new) {
         return None;
     }
@@ -85,7 +91,8 @@ pub fn patch(uid: &str, old: Option<&core::PodStatus>, new: &core::PodStatus) ->
                 Value::Array(items)
             }
             ("conditions", Value::Array(items)) => {
-                let unchanged = |item: &Value| old["conditions"].as_array().is_some_and(|old| old.contains(item));
+                let unchanged =
+                    |item: &Value| old["conditions"].as_array().is_some_and(|old| old.contains(item));
                 Value::Array(items.iter().filter(|item| !unchanged(item)).cloned().collect())
             }
             _ => value.clone(),
@@ -133,7 +140,8 @@ impl Maker<'_> {
         if init_failed(self.spec, observed) {
             return "Failed";
         }
-        let ended_well = |c: &core::Container| observed.latest(&c.name).is_some_and(ObservedContainer::succeeded);
+        let ended_well =
+            |c: &core::Container| observed.latest(&c.name).is_some_and(ObservedContainer::succeeded);
         let main = &self.spec.containers;
         if all_done(self.spec, observed) && !main.is_empty() {
             return if main.iter().all(ended_well) { "Succeeded" } else { "Failed" };
@@ -148,7 +156,9 @@ impl Maker<'_> {
             return if main.iter().all(ended_well) { "Succeeded" } else { "Failed" };
         }
         let initialized = self.incomplete_inits().is_empty();
-        let started = |c: &core::Container| observed.latest(&c.name).is_some_and(|o| o.container.state != RunState::Created);
+        let started = |c: &core::Container| {
+            observed.latest(&c.name).is_some_and(|o| o.container.state != RunState::Created)
+        };
         if initialized && main.iter().all(started) { "Running" } else { "Pending" }
     }
 
@@ -160,7 +170,10 @@ impl Maker<'_> {
         let incomplete = inits.filter(|container| {
             let latest = observed.latest(&container.name);
             if is_sidecar(container) {
-                !main_seen && !latest.is_some_and(|l| l.is_running() && self.has_started(container.startup_probe.is_some(), l))
+                !main_seen
+                    && !latest.is_some_and(|l| {
+                        l.is_running() && self.has_started(container.startup_probe.is_some(), l)
+                    })
             } else {
                 !main_seen && !latest.is_some_and(ObservedContainer::succeeded)
             }
@@ -205,14 +218,20 @@ impl Maker<'_> {
         };
         core::ContainerStatus {
             name: name.to_owned(),
-            image: if latest.detail.image.is_empty() { image.to_owned() } else { latest.detail.image.clone() },
+            image: if latest.detail.image.is_empty() {
+                image.to_owned()
+            } else {
+                latest.detail.image.clone()
+            },
             image_id: latest.detail.image_id.clone(),
             container_id: Some(container_id(latest)),
             ready,
             started: Some(started),
             restart_count: latest.container.restart_count,
             state: Some(state),
-            last_state: Some(last_state.or_else(|| old.and_then(|old| old.last_state.clone())).unwrap_or_default()),
+            last_state: Some(
+                last_state.or_else(|| old.and_then(|old| old.last_state.clone())).unwrap_or_default(),
+            ),
             ..Default::default()
         }
     }
@@ -226,7 +245,8 @@ impl Maker<'_> {
         phase: &str,
     ) -> core::ContainerStatus {
         let had_run = old.is_some_and(|old| old.container_id.is_some());
-        let was_terminated = old.and_then(|old| old.state.as_ref()).is_some_and(|state| state.terminated.is_some());
+        let was_terminated =
+            old.and_then(|old| old.state.as_ref()).is_some_and(|state| state.terminated.is_some());
         if let Some(old) = old
             && (was_terminated || phase == "Failed" || phase == "Succeeded")
             && had_run
@@ -251,7 +271,8 @@ impl Maker<'_> {
     }
 
     fn waiting(&self, name: &str) -> Option<Waiting> {
-        let backing_off = self.facts.backing_off.iter().find(|(of, _)| of == name).map(|(_, waiting)| waiting);
+        let backing_off =
+            self.facts.backing_off.iter().find(|(of, _)| of == name).map(|(_, waiting)| waiting);
         backing_off.or_else(|| self.facts.memory.waiting.get(name)).cloned()
     }
 
@@ -267,8 +288,11 @@ impl Maker<'_> {
     }
 
     fn old_container(&self, name: &str) -> Option<&core::ContainerStatus> {
-        let lists =
-            [&self.old.container_statuses, &self.old.init_container_statuses, &self.old.ephemeral_container_statuses];
+        let lists = [
+            &self.old.container_statuses,
+            &self.old.init_container_statuses,
+            &self.old.ephemeral_container_statuses,
+        ];
         lists.into_iter().flatten().flatten().find(|status| status.name == name)
     }
 
@@ -302,28 +326,41 @@ impl Maker<'_> {
         let why = match phase {
             "Succeeded" => Some(("PodCompleted", String::new())),
             _ if initialized => None,
-            _ => Some(("ContainersNotInitialized", format!("containers with incomplete status: [{}]", incomplete.join(" ")))),
+            _ => Some((
+                "ContainersNotInitialized",
+                format!("containers with incomplete status: [{}]", incomplete.join(" ")),
+            )),
         };
         self.set(&mut conditions, "Initialized", initialized, why);
 
         let all = status.container_statuses.iter().flatten();
         let unready: Vec<&str> = all.filter(|c| !c.ready).map(|c| c.name.as_str()).collect();
-        let sidecars = status.init_container_statuses.iter().flatten().filter(|c| {
-            self.container_spec(&c.name).is_some_and(is_sidecar)
-        });
-        let unready: Vec<&str> = sidecars.filter(|c| !c.ready).map(|c| c.name.as_str()).chain(unready).collect();
+        let sidecars = status
+            .init_container_statuses
+            .iter()
+            .flatten()
+            .filter(|c| self.container_spec(&c.name).is_some_and(is_sidecar));
+        let unready: Vec<&str> =
+            sidecars.filter(|c| !c.ready).map(|c| c.name.as_str()).chain(unready).collect();
         let containers_ready = unready.is_empty() && !done;
         let why = match phase {
             "Succeeded" => Some(("PodCompleted", String::new())),
             "Failed" => Some(("PodFailed", String::new())),
             _ if containers_ready => None,
-            _ => Some(("ContainersNotReady", format!("containers with unready status: [{}]", unready.join(" ")))),
+            _ => Some((
+                "ContainersNotReady",
+                format!("containers with unready status: [{}]", unready.join(" ")),
+            )),
         };
         self.set(&mut conditions, "ContainersReady", containers_ready, why.clone());
 
         let gates = self.closed_gates(&conditions);
         let ready = containers_ready && gates.is_empty();
-        let why = if containers_ready && !gates.is_empty() { Some(("ReadinessGatesNotReady", gates.join(", "))) } else { why };
+        let why = if containers_ready && !gates.is_empty() {
+            Some(("ReadinessGatesNotReady", gates.join(", ")))
+        } else {
+            why
+        };
         self.set(&mut conditions, "Ready", ready, why);
         if objects::conditions::get(&conditions, "PodScheduled").is_none() {
             self.set(&mut conditions, "PodScheduled", true, None);
@@ -352,7 +389,9 @@ impl Maker<'_> {
         why: Option<(&str, String)>,
     ) {
         let (reason, message) = match why {
-            Some((reason, message)) => (Some(reason.to_owned()), Some(message).filter(|text| !text.is_empty())),
+            Some((reason, message)) => {
+                (Some(reason.to_owned()), Some(message).filter(|text| !text.is_empty()))
+            }
             None => (None, None),
         };
         let status = if holds { "True" } else { "False" };
@@ -418,7 +457,8 @@ fn unknown(observed: &ObservedContainer) -> core::ContainerState {
     if let Some(terminated) = &mut state.terminated {
         terminated.exit_code = 137;
         terminated.reason = Some("ContainerStatusUnknown".to_owned());
-        terminated.message = Some("The container could not be located when the pod was terminated".to_owned());
+        terminated.message =
+            Some("The container could not be located when the pod was terminated".to_owned());
     }
     state
 }

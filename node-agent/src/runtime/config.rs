@@ -8,14 +8,14 @@ use std::path::PathBuf;
 
 /// Which pod something belongs to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PodRef {
+pub(crate) struct PodRef {
     pub namespace: String,
     pub name: String,
     pub uid: String,
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct SandboxConfig {
+pub(crate) struct SandboxConfig {
     pub pod: PodRef,
     pub attempt: u32,
     /// Empty with the host's network.
@@ -36,7 +36,7 @@ pub struct SandboxConfig {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct ContainerConfig {
+pub(crate) struct ContainerConfig {
     pub name: String,
     /// How often the name was used in this pod before.
     pub attempt: u32,
@@ -65,14 +65,14 @@ pub struct ContainerConfig {
 
 /// `resolv.conf` of a pod; empty means the node's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dns {
+pub(crate) struct Dns {
     pub servers: Vec<String>,
     pub searches: Vec<String>,
     pub options: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortMapping {
+pub(crate) struct PortMapping {
     pub protocol: Protocol,
     pub container_port: u16,
     pub host_port: u16,
@@ -80,7 +80,7 @@ pub struct PortMapping {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     Tcp,
     Udp,
     Sctp,
@@ -88,7 +88,7 @@ pub enum Protocol {
 
 /// Which namespaces are the node's; `shared_pid`: the pod's containers share one PID namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Namespaces {
+pub(crate) struct Namespaces {
     pub host_network: bool,
     pub host_pid: bool,
     pub host_ipc: bool,
@@ -96,7 +96,7 @@ pub struct Namespaces {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mount {
+pub(crate) struct Mount {
     pub container_path: String,
     pub host_path: PathBuf,
     pub read_only: bool,
@@ -104,7 +104,7 @@ pub struct Mount {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Propagation {
+pub(crate) enum Propagation {
     #[default]
     Private,
     HostToContainer,
@@ -113,7 +113,7 @@ pub enum Propagation {
 
 /// Cgroup values; `None` is no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resources {
+pub(crate) struct Resources {
     /// cgroup v1 scale (1024 is one CPU); runc translates for v2.
     pub cpu_shares: i64,
     /// Microseconds of CPU in `cpu_period`.
@@ -125,7 +125,7 @@ pub struct Resources {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Security {
+pub(crate) struct Security {
     pub privileged: bool,
     pub run_as_user: Option<i64>,
     pub run_as_group: Option<i64>,
@@ -141,7 +141,7 @@ pub struct Security {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Seccomp {
+pub(crate) enum Seccomp {
     RuntimeDefault,
     #[default]
     Unconfined,

@@ -4,8 +4,8 @@
 //! simulated runtime (`simulated`). All calls may be dropped half way: what is true afterwards is what `list`
 //! says. Ids are the runtime's; names, attempts and uids come back as they were given.
 
-pub mod config;
-pub mod simulated;
+pub(crate) mod config;
+pub(crate) mod simulated;
 
 use std::fmt::Debug;
 use std::net::IpAddr;
@@ -16,13 +16,13 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 
 use crate::serve::session::{Session, StreamError};
-pub use config::{ContainerConfig, PodRef, SandboxConfig};
+pub(crate) use config::{ContainerConfig, PodRef, SandboxConfig};
 
 /// The answer of a call.
-pub type Reply<'a, T> = BoxFuture<'a, Result<T, RuntimeError>>;
+pub(crate) type Reply<'a, T> = BoxFuture<'a, Result<T, RuntimeError>>;
 
 /// A container runtime of one node.
-pub trait Runtime: Send + Sync + Debug + 'static {
+pub(crate) trait Runtime: Send + Sync + Debug + 'static {
     /// Name and version for `node.status.nodeInfo`.
     fn version(&self) -> Reply<'_, RuntimeVersion>;
     /// What keeps the runtime from running pods; empty when it is ready.
@@ -102,14 +102,14 @@ pub enum RuntimeError {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct RuntimeVersion {
+pub(crate) struct RuntimeVersion {
     pub name: String,
     pub version: String,
 }
 
 /// A reason to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hint {
+pub(crate) enum Hint {
     /// Something of this pod (uid) changed.
     Pod(String),
     /// Something changed.
@@ -118,13 +118,13 @@ pub enum Hint {
 
 /// What exists, newest first within a pod.
 #[derive(Clone, Debug, Default)]
-pub struct Listing {
+pub(crate) struct Listing {
     pub sandboxes: Vec<Sandbox>,
     pub containers: Vec<Container>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sandbox {
+pub(crate) struct Sandbox {
     pub id: String,
     pub pod: PodRef,
     pub attempt: u32,
@@ -133,7 +133,7 @@ pub struct Sandbox {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct Container {
+pub(crate) struct Container {
     pub id: String,
     pub sandbox: String,
     pub pod_uid: String,
@@ -149,7 +149,7 @@ pub struct Container {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunState {
+pub(crate) enum RunState {
     Created,
     Running,
     Exited,
@@ -157,14 +157,14 @@ pub enum RunState {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TerminationMessage {
+pub(crate) struct TerminationMessage {
     /// File on the host, if one was mounted.
     pub host_file: Option<String>,
     pub fall_back_to_logs: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ContainerDetail {
+pub(crate) struct ContainerDetail {
     pub started: Option<Timestamp>,
     pub finished: Option<Timestamp>,
     pub exit_code: i32,
@@ -176,14 +176,14 @@ pub struct ContainerDetail {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Output {
+pub(crate) struct Output {
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
     pub exit_code: i32,
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Image {
+pub(crate) struct Image {
     pub id: String,
     pub names: Vec<String>,
     pub bytes: u64,
@@ -192,7 +192,7 @@ pub struct Image {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum ImageUser {
+pub(crate) enum ImageUser {
     #[default]
     Unset,
     Number(i64),
@@ -201,7 +201,7 @@ pub enum ImageUser {
 
 /// Credentials of a registry.
 #[derive(Clone, Default)]
-pub struct Login {
+pub(crate) struct Login {
     pub user: String,
     pub password: String,
     pub server: String,
@@ -215,7 +215,7 @@ impl Debug for Login {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct ContainerStats {
+pub(crate) struct ContainerStats {
     pub pod: PodRef,
     pub container: String,
     pub cpu_nanoseconds: u64,

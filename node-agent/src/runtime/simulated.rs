@@ -30,16 +30,16 @@ use crate::containers::labels;
 use crate::serve::session::{Session, StreamError};
 
 /// Pod annotation: seconds after which every container ends by itself.
-pub const RUN_SECONDS: &str = "steersman.io/simulated-run-seconds";
+pub(crate) const RUN_SECONDS: &str = "steersman.io/simulated-run-seconds";
 
 /// Pod annotation: exit code of containers that end by themselves.
-pub const EXIT_CODE: &str = "steersman.io/simulated-exit-code";
+pub(crate) const EXIT_CODE: &str = "steersman.io/simulated-exit-code";
 
 const NO_PROCESS: &str = "this node is simulated: there is no process behind the container";
 
 /// The containers of one simulated node.
 #[derive(Debug)]
-pub struct Simulated {
+pub(crate) struct Simulated {
     start_latency: Duration,
     clock: Clock,
     tasks: Tasks,
@@ -87,7 +87,7 @@ struct SimulatedContainer {
 impl Simulated {
     /// `index` tells simulated nodes of one process apart: until the cluster assigns a pod CIDR, node 3 uses
     /// `10.128.3.0/24`.
-    pub fn new(index: u32, start_latency: Duration, clock: Clock, tasks: Tasks) -> Self {
+    pub(crate) fn new(index: u32, start_latency: Duration, clock: Clock, tasks: Tasks) -> Self {
         let (hints, hint_queue) = mpsc::unbounded_channel();
         let first = u32::from(Ipv4Addr::new(10, 128, 0, 0)) + index * 256;
         Self {

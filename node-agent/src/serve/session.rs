@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 /// Messages that may wait in one direction of a session.
-pub const QUEUE: usize = 64;
+pub(crate) const QUEUE: usize = 64;
 
 /// What a runtime gets of a session.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     pub stdin: Option<mpsc::Receiver<Bytes>>,
     pub stdout: Option<mpsc::Sender<Bytes>>,
     pub stderr: Option<mpsc::Sender<Bytes>>,
@@ -23,14 +23,14 @@ pub struct Session {
 /// Size of a terminal in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct TerminalSize {
+pub(crate) struct TerminalSize {
     pub width: u16,
     pub height: u16,
 }
 
 /// How a session ended, if not with exit code 0.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StreamError {
+pub(crate) enum StreamError {
     #[error("command terminated with non-zero exit code: exit status {0}")]
     Exit(i32),
     #[error("{0}")]
@@ -38,7 +38,7 @@ pub enum StreamError {
 }
 
 /// The metav1.Status that goes to the client on the error stream (protocol v4 and later).
-pub fn status(result: &Result<(), StreamError>) -> Value {
+pub(crate) fn status(result: &Result<(), StreamError>) -> Value {
     match result {
         Ok(()) => json!({"metadata": {}, "status": "Success"}),
         Err(error @ StreamError::Exit(code)) => json!({
@@ -53,7 +53,7 @@ pub fn status(result: &Result<(), StreamError>) -> Value {
 }
 
 /// The inverse of [`status`]: what a runtime's streaming server said.
-pub fn result_of(status: &[u8]) -> Result<(), StreamError> {
+pub(crate) fn result_of(status: &[u8]) -> Result<(), StreamError> {
     let Ok(status) = serde_json::from_slice::<Value>(status) else {
         return Err(StreamError::Failed(String::from_utf8_lossy(status).into_owned()));
     };

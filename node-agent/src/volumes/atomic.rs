@@ -19,16 +19,16 @@ const NEW_DATA: &str = "..data_tmp";
 
 /// One file: its bytes and permission bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Payload {
+pub(super) struct Payload {
     pub bytes: Vec<u8>,
     pub mode: u32,
 }
 
 /// Files by relative path.
-pub type Files = BTreeMap<String, Payload>;
+pub(super) type Files = BTreeMap<String, Payload>;
 
 /// Makes `dir` show exactly these files. True when something changed.
-pub fn write(dir: &Path, files: &Files, now: Timestamp) -> io::Result<bool> {
+pub(super) fn write(dir: &Path, files: &Files, now: Timestamp) -> io::Result<bool> {
     fs::create_dir_all(dir)?;
     if let Some(path) = files.keys().find(|path| !is_inside(path)) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid path: {path}")));
@@ -103,7 +103,8 @@ fn current(dir: &Path) -> io::Result<Files> {
                 dirs.push(path);
                 continue;
             }
-            let payload = Payload { bytes: fs::read(entry.path())?, mode: metadata.permissions().mode() & 0o7777 };
+            let payload =
+                Payload { bytes: fs::read(entry.path())?, mode: metadata.permissions().mode() & 0o7777 };
             files.insert(path.to_string_lossy().into_owned(), payload);
         }
     }

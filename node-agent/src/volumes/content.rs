@@ -12,21 +12,21 @@ use crate::containers::downward::{self, Context};
 const DEFAULT_MODE: i32 = 0o644;
 
 /// Keys and bytes of a config map or secret.
-pub type Data = BTreeMap<String, Vec<u8>>;
+pub(super) type Data = BTreeMap<String, Vec<u8>>;
 
 /// Bytes of a config map: texts and binary values together.
-pub fn config_map_data(map: &core::ConfigMap) -> Data {
+pub(super) fn config_map_data(map: &core::ConfigMap) -> Data {
     let texts = map.data.iter().flatten().map(|(key, text)| (key.clone(), text.clone().into_bytes()));
     let bytes = map.binary_data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone()));
     texts.chain(bytes).collect()
 }
 
-pub fn secret_data(secret: &core::Secret) -> Data {
+pub(super) fn secret_data(secret: &core::Secret) -> Data {
     secret.data.iter().flatten().map(|(key, value)| (key.clone(), value.0.clone())).collect()
 }
 
 /// Files of selected keys (all without items). `None` data: the object does not exist.
-pub fn keys(
+pub(super) fn keys(
     data: Option<&Data>,
     items: Option<&Vec<core::KeyToPath>>,
     mode: Option<i32>,
@@ -56,7 +56,7 @@ pub fn keys(
 }
 
 /// Files of a downward API volume or projection.
-pub fn downward(
+pub(super) fn downward(
     pod: &core::Pod,
     items: Option<&Vec<core::DownwardAPIVolumeFile>>,
     mode: Option<i32>,
@@ -93,7 +93,8 @@ mod tests {
         let item = |key: &str, mode| core::KeyToPath { key: key.into(), path: format!("x/{key}"), mode };
         let all = keys(Some(&data), None, Some(0o600), false, "secret \"s\"").unwrap();
         assert_eq!(all["a"], Payload { bytes: b"1".to_vec(), mode: 0o600 });
-        let some = keys(Some(&data), Some(&vec![item("b", Some(0o400))]), None, false, "secret \"s\"").unwrap();
+        let some =
+            keys(Some(&data), Some(&vec![item("b", Some(0o400))]), None, false, "secret \"s\"").unwrap();
         assert_eq!(some.keys().collect::<Vec<_>>(), ["x/b"]);
         assert_eq!(some["x/b"].mode, 0o400);
         let missing = || keys(Some(&data), Some(&vec![item("z", None)]), None, false, "configmap \"m\"");

@@ -22,41 +22,45 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use crate::containers::downward::Context;
 use crate::pods::reference;
 use atomic::Files;
-pub use objects::Objects;
+pub(crate) use objects::Objects;
 
 /// Why a volume is not there.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum VolumeError {
+pub(crate) enum VolumeError {
     #[error("MountVolume.SetUp failed for volume \"{volume}\" : {reason}")]
     SetUp { volume: String, reason: String },
 }
 
 /// The node's volumes.
 #[derive(Clone, Debug)]
-pub struct Volumes {
+pub(crate) struct Volumes {
     root: PathBuf,
     objects: Arc<Objects>,
     clock: Clock,
 }
 
 impl Volumes {
-    pub fn new(root: &Path, client: Client, clock: Clock) -> Self {
+    pub(crate) fn new(root: &Path, client: Client, clock: Clock) -> Self {
         let objects = Arc::new(Objects::new(client, clock.clone()));
         Self { root: root.to_owned(), objects, clock }
     }
 
     /// What the API holds, as volumes and environments see it.
-    pub fn objects(&self) -> &Objects {
+    pub(crate) fn objects(&self) -> &Objects {
         &self.objects
     }
 
     /// Directory of one pod's things.
-    pub fn pod_dir(&self, uid: &str) -> PathBuf {
+    pub(crate) fn pod_dir(&self, uid: &str) -> PathBuf {
         self.root.join("pods").join(uid)
     }
 
     /// Makes all volumes of a pod be there; gives where, by name.
-    pub async fn mount(&self, pod: &core::Pod, context: &Context) -> Result<BTreeMap<String, PathBuf>, VolumeError> {
+    pub(crate) async fn mount(
+        &self,
+        pod: &core::Pod,
+        context: &Context,
+    ) -> Result<BTreeMap<String, PathBuf>, VolumeError> {
         let Some(spec) = &pod.spec else { return Ok(BTreeMap::new()) };
         let group = spec.security_context.as_ref().and_then(|security| security.fs_group);
         let mut paths = BTreeMap::new();
@@ -69,14 +73,14 @@ impl Volumes {
     }
 
     /// Where the volumes of a pod are, without touching them.
-    pub fn paths(&self, pod: &core::Pod) -> BTreeMap<String, PathBuf> {
+    pub(crate) fn paths(&self, pod: &core::Pod) -> BTreeMap<String, PathBuf> {
         let uid = reference(&pod.metadata).uid;
         let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         volumes.map(|volume| (volume.name.clone(), self.path(&uid, volume))).collect()
     }
 
     /// Unmounts and removes everything of a pod.
-    pub fn tear_down(&self, uid: &str) -> std::io::Result<()> {
+    pub(crate) fn tear_down(&self, uid: &str) -> std::io::Result<()> {
         let dir = self.pod_dir(uid);
         for mounted in mounts_below(&dir) {
             if let Err(error) = umount2(&mounted, MntFlags::MNT_DETACH) {
@@ -91,7 +95,7 @@ impl Volumes {
     }
 
     /// Uids of pods that have something on disk.
-    pub fn known_pods(&self) -> Vec<String> {
+    pub(crate) fn known_pods(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.root.join("pods")).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
@@ -136,7 +140,12 @@ impl Volumes {
     }
 
     /// The content of a volume that shows API data.
-    async fn files(&self, pod: &core::Pod, volume: &core::Volume, context: &Context) -> Result<Files, String> {
+    async fn files(
+        &self,
+        pod: &core::Pod,
+        volume: &core::Volume,
+        context: &Context,
+    ) -> Result<Files, String> {
         let of = reference(&pod.metadata);
         if let Some(source) = &volume.config_map {
             let optional = source.optional == Some(true);
@@ -147,7 +156,9 @@ impl Volumes {
         if let Some(source) = &volume.secret {
             let name = source.secret_name.as_deref().unwrap_or_default();
             let optional = source.optional == Some(true);
-            return self.secret(&of.namespace, name, source.items.as_ref(), source.default_mode, optional).await;
+            return self
+                .secret(&of.namespace, name, source.items.as_ref(), source.default_mode, optional)
+                .await;
         }
         if let Some(source) = &volume.downward_api {
             return content::downward(pod, source.items.as_ref(), source.default_mode, context);
@@ -170,11 +181,15 @@ impl Volumes {
         for source in volume.sources.iter().flatten() {
             if let Some(map) = &source.config_map {
                 let optional = map.optional == Some(true);
-                files.extend(self.config_map(&of.namespace, &map.name, map.items.as_ref(), mode, optional).await?);
+                files.extend(
+                    self.config_map(&of.namespace, &map.name, map.items.as_ref(), mode, optional).await?,
+                );
             }
             if let Some(secret) = &source.secret {
                 let optional = secret.optional == Some(true);
-                files.extend(self.secret(&of.namespace, &secret.name, secret.items.as_ref(), mode, optional).await?);
+                files.extend(
+                    self.secret(&of.namespace, &secret.name, secret.items.as_ref(), mode, optional).await?,
+                );
             }
             if let Some(downward) = &source.downward_api {
                 files.extend(content::downward(pod, downward.items.as_ref(), mode, context)?);
@@ -218,7 +233,7 @@ impl Volumes {
 }
 
 /// True when the content of a pod's volumes may change while it runs.
-pub fn may_change(spec: &core::PodSpec) -> bool {
+pub(crate) fn may_change(spec: &core::PodSpec) -> bool {
     spec.volumes.iter().flatten().any(|volume| {
         volume.config_map.is_some()
             || volume.secret.is_some()
@@ -248,7 +263,10 @@ fn plugin(volume: &core::Volume) -> &'static str {
 
 fn empty_dir(path: &Path, source: &core::EmptyDirVolumeSource, group: Option<i64>) -> std::io::Result<()> {
     if source.medium.as_deref() == Some("Memory") {
-        let limit = source.size_limit.as_ref().and_then(|limit| limit.0.parse::<::objects::quantity::Quantity>().ok());
+        let limit = source
+            .size_limit
+            .as_ref()
+            .and_then(|limit| limit.0.parse::<::objects::quantity::Quantity>().ok());
         ensure_tmpfs(path, limit.map(::objects::quantity::Quantity::value))?;
     }
     std::fs::create_dir_all(path)?;
@@ -269,7 +287,8 @@ fn host_path(path: &Path, kind: &str) -> Result<(), String> {
         _ => Ok(()),
     };
     made.map_err(|error| error.to_string())?;
-    let is = |test: fn(&std::fs::FileType) -> bool| std::fs::metadata(path).is_ok_and(|m| test(&m.file_type()));
+    let is =
+        |test: fn(&std::fs::FileType) -> bool| std::fs::metadata(path).is_ok_and(|m| test(&m.file_type()));
     let (fits, what) = match kind {
         "Directory" | "DirectoryOrCreate" => (is(std::fs::FileType::is_dir), "directory"),
         "File" | "FileOrCreate" => (is(std::fs::FileType::is_file), "file"),
@@ -289,7 +308,8 @@ fn ensure_tmpfs(path: &Path, bytes: Option<i64>) -> std::io::Result<()> {
         return Ok(());
     }
     let options = bytes.filter(|bytes| *bytes > 0).map(|bytes| format!("size={bytes}"));
-    mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), options.as_deref()).map_err(std::io::Error::from)
+    mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), options.as_deref())
+        .map_err(std::io::Error::from)
 }
 
 /// fsGroup: the group owns the files and may read them.
@@ -315,8 +335,10 @@ fn mounts_below(dir: &Path) -> Vec<PathBuf> {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     let table = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let points = table.lines().filter_map(|line| line.split(' ').nth(1));
-    let mut below: Vec<PathBuf> =
-        points.map(|point| PathBuf::from(point.replace("\\040", " "))).filter(|point| point.starts_with(&dir)).collect();
+    let mut below: Vec<PathBuf> = points
+        .map(|point| PathBuf::from(point.replace("\\040", " ")))
+        .filter(|point| point.starts_with(&dir))
+        .collect();
     below.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
     below
 }

@@ -27,13 +27,19 @@ const CACHE_ENTRIES: usize = 512;
 /// Default life of a token, in seconds.
 const TOKEN_SECONDS: i64 = 3600;
 
-#[derive(Debug)]
-pub struct Objects {
+pub(crate) struct Objects {
     client: Client,
     clock: Clock,
     config_maps: Cache<core::ConfigMap>,
     secrets: Cache<core::Secret>,
     tokens: Mutex<HashMap<TokenKey, Token>>,
+}
+
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The contents are secrets.
+        f.debug_struct("Objects").finish_non_exhaustive()
+    }
 }
 
 type Cache<K> = Mutex<HashMap<(String, String), (Instant, Option<K>)>>;
@@ -53,22 +59,32 @@ struct Token {
 }
 
 impl Objects {
-    pub fn new(client: Client, clock: Clock) -> Self {
-        Self { client, clock, config_maps: Cache::default(), secrets: Cache::default(), tokens: Mutex::default() }
+    pub(crate) fn new(client: Client, clock: Clock) -> Self {
+        Self {
+            client,
+            clock,
+            config_maps: Cache::default(),
+            secrets: Cache::default(),
+            tokens: Mutex::default(),
+        }
     }
 
     /// `None`: it does not exist.
-    pub async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<core::ConfigMap>, String> {
+    pub(crate) async fn config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<core::ConfigMap>, String> {
         self.read(&self.config_maps, namespace, name).await
     }
 
     /// `None`: it does not exist.
-    pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<core::Secret>, String> {
+    pub(crate) async fn secret(&self, namespace: &str, name: &str) -> Result<Option<core::Secret>, String> {
         self.read(&self.secrets, namespace, name).await
     }
 
     /// A token for the pod; `None` when the server has no TokenRequest.
-    pub async fn token(
+    pub(crate) async fn token(
         &self,
         pod: &core::Pod,
         source: &core::ServiceAccountTokenProjection,
@@ -85,8 +101,8 @@ impl Objects {
         let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
         let account = account.filter(|name| !name.is_empty()).unwrap_or_else(|| "default".to_owned());
         let request = authentication::TokenRequest {
-            spec: authentication::TokenRequestSpec {
-                audiences: if audience.is_empty() { Vec::new() } else { vec![audience] },
+            spec: Some(authentication::TokenRequestSpec {
+                audiences: (!audience.is_empty()).then(|| vec![audience]),
                 expiration_seconds: Some(seconds),
                 bound_object_ref: Some(authentication::BoundObjectReference {
                     api_version: Some("v1".to_owned()),
@@ -94,15 +110,19 @@ impl Objects {
                     name: Some(of.name),
                     uid: Some(of.uid),
                 }),
-            },
+            }),
             ..Default::default()
         };
         let accounts: Api<core::ServiceAccount> = Api::namespaced(self.client.clone(), &of.namespace);
-        let token = match accounts.create_token_request(&account, &kube::api::PostParams::default(), &request).await {
+        let token = match accounts
+            .create_token_request(&account, &kube::api::PostParams::default(), &request)
+            .await
+        {
             Ok(answer) => {
-                let life = answer.status.as_ref().map(|status| status.expiration_timestamp.0.duration_since(now));
+                let status = answer.status.unwrap_or_default();
+                let life = status.expiration_timestamp.map(|end| end.0.duration_since(now));
                 let life = life.unwrap_or(SignedDuration::from_secs(seconds));
-                Token { text: answer.status.map(|status| status.token), renew_at: now + life * 4 / 5 }
+                Token { text: status.token, renew_at: now + life * 4 / 5 }
             }
             Err(kube::Error::Api(status)) if is_unknown_resource(&status) => {
                 tracing::warn!("the API server gives no service account tokens; pods run without");
@@ -116,7 +136,7 @@ impl Objects {
     }
 
     /// Drops what was kept for a pod.
-    pub fn forget(&self, pod_uid: &str) {
+    pub(crate) fn forget(&self, pod_uid: &str) {
         self.tokens.lock().retain(|key, _| key.pod_uid != pod_uid);
     }
 
@@ -129,7 +149,8 @@ impl Objects {
     {
         let key = (namespace.to_owned(), name.to_owned());
         // What was missing is asked for again at once: somebody may just have made it.
-        let held = cache.lock().get(&key).filter(|(read, held)| held.is_some() && read.elapsed() < FRESH).cloned();
+        let held =
+            cache.lock().get(&key).filter(|(read, held)| held.is_some() && read.elapsed() < FRESH).cloned();
         if let Some((_, object)) = held {
             return Ok(object);
         }

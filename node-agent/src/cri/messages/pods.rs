@@ -234,14 +234,6 @@ pub(in crate::cri) struct ListPodSandboxResponse {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(in crate::cri) struct PortForwardRequest {
-    #[prost(string, tag = "1")]
-    pub(in crate::cri) pod_sandbox_id: String,
-    #[prost(int32, repeated, tag = "2")]
-    pub(in crate::cri) port: Vec<i32>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
 pub(in crate::cri) struct UrlResponse {
     #[prost(string, tag = "1")]
     pub(in crate::cri) url: String,

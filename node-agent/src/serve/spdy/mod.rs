@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use frame::Frame;
-pub use headers::Headers;
+pub(crate) use headers::Headers;
 use headers::{Packer, Unpacker};
 
 /// Messages that wait in one stream, or for the wire, before the sender has to wait.
@@ -32,7 +32,7 @@ const STREAMS: usize = 1024;
 
 /// Why a connection broke.
 #[derive(Debug, thiserror::Error)]
-pub enum SpdyError {
+pub(crate) enum SpdyError {
     #[error("the connection broke")]
     Io(#[from] std::io::Error),
     #[error("not a SPDY/3 frame")]
@@ -49,14 +49,14 @@ pub enum SpdyError {
 
 /// Which side opens odd stream numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     Client,
     Server,
 }
 
 /// Opens streams. Clones share the connection.
 #[derive(Clone, Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     outgoing: mpsc::Sender<Frame>,
     inbound: Inbound,
     next: Arc<AtomicU32>,
@@ -66,7 +66,7 @@ type Inbound = Arc<Mutex<HashMap<u32, mpsc::Sender<Bytes>>>>;
 
 /// One stream, both directions. `incoming` ends when the peer half-closed it.
 #[derive(Debug)]
-pub struct Stream {
+pub(crate) struct Stream {
     pub headers: Headers,
     pub incoming: mpsc::Receiver<Bytes>,
     pub outgoing: Outgoing,
@@ -74,7 +74,7 @@ pub struct Stream {
 
 /// The sending half of a stream. Dropping it half-closes the stream.
 #[derive(Debug)]
-pub struct Outgoing {
+pub(crate) struct Outgoing {
     id: u32,
     frames: mpsc::Sender<Frame>,
     closed: bool,
@@ -82,7 +82,7 @@ pub struct Outgoing {
 
 impl Connection {
     /// Starts the protocol on a byte stream: the handle, the peer's streams, and the future that does the work.
-    pub fn over<IO>(
+    pub(crate) fn over<IO>(
         io: IO,
         role: Role,
     ) -> (Self, mpsc::Receiver<Stream>, impl Future<Output = Result<(), SpdyError>> + Send)
@@ -115,7 +115,7 @@ impl Connection {
     }
 
     /// Opens a stream; `None` when the connection has ended.
-    pub async fn open(&self, headers: Headers) -> Option<Stream> {
+    pub(crate) async fn open(&self, headers: Headers) -> Option<Stream> {
         let id = self.next.fetch_add(2, Ordering::Relaxed);
         let (sender, incoming) = mpsc::channel(QUEUE);
         self.inbound.lock().insert(id, sender);
@@ -131,7 +131,7 @@ impl Connection {
 
 impl Outgoing {
     /// Queues bytes; false when the connection has ended.
-    pub async fn send(&mut self, bytes: Bytes) -> bool {
+    pub(crate) async fn send(&mut self, bytes: Bytes) -> bool {
         let mut rest = bytes;
         while !rest.is_empty() {
             let part = rest.split_to(rest.len().min(DATA_BYTES));
@@ -143,7 +143,7 @@ impl Outgoing {
     }
 
     /// Says that nothing more will come.
-    pub async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         self.closed = true;
         // An ended connection needs no goodbye.
         let _ = self.frames.send(Frame::Data { stream: self.id, bytes: Bytes::new(), last: true }).await;

@@ -1,0 +1,205 @@
+//! Flags of the agent, under the kubelet's names.
+//!
+//! Promise: they parse and turn into a `Config`; a file that cannot be read is named.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use component::args::{ClientArgs, LogArgs, duration};
+use k8s_openapi::api::core::v1::Taint;
+
+use crate::config::{CertificateAndKey, Config, RuntimeChoice};
+
+/// The node agent: runs the pods that the cluster assigned to this machine
+#[derive(Clone, Debug, Parser)]
+#[command(name = "node-agent", version)]
+pub struct Args {
+    #[command(flatten)]
+    pub client: ClientArgs,
+
+    #[command(flatten)]
+    pub log: LogArgs,
+
+    /// Name of the node; the machine's host name if absent
+    #[arg(long, value_name = "NAME")]
+    pub hostname_override: Option<String>,
+
+    /// Address of the container runtime
+    #[arg(long, value_name = "URL", default_value = "unix:///run/containerd/containerd.sock")]
+    pub container_runtime_endpoint: String,
+
+    /// Run no containers at all: pretend, on nodes called NAME-0, NAME-1...
+    #[arg(long)]
+    pub simulated: bool,
+
+    /// How many nodes to simulate
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub simulated_nodes: u32,
+
+    /// How long a simulated container takes to start
+    #[arg(long, value_name = "DURATION", default_value = "0", value_parser = duration)]
+    pub simulated_start_latency: Duration,
+
+    /// Directory for volumes and other files of pods
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet")]
+    pub root_dir: PathBuf,
+
+    /// Directory for container logs
+    #[arg(long, value_name = "DIR", default_value = "/var/log/pods")]
+    pub pod_logs_dir: PathBuf,
+
+    /// Address of the node; that of the default route if absent
+    #[arg(long, value_name = "IP")]
+    pub node_ip: Option<IpAddr>,
+
+    /// Labels of the node: KEY=VALUE,...
+    #[arg(long, value_name = "LABELS", value_delimiter = ',', value_parser = label)]
+    pub node_labels: Vec<(String, String)>,
+
+    /// Taints of a new node: KEY=VALUE:EFFECT,...
+    #[arg(long, value_name = "TAINTS", value_delimiter = ',', value_parser = taint)]
+    pub register_with_taints: Vec<Taint>,
+
+    /// Addresses of the cluster's DNS service
+    #[arg(long, value_name = "IPS", value_delimiter = ',')]
+    pub cluster_dns: Vec<IpAddr>,
+
+    /// Domain of the cluster
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+
+    /// Most pods that the node runs
+    #[arg(long, value_name = "COUNT", default_value_t = crate::MAX_PODS)]
+    pub max_pods: u32,
+
+    /// Parent of the cgroups of pods
+    #[arg(long, value_name = "PATH", default_value = "/")]
+    pub cgroup_root: String,
+
+    /// Address of the node API
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    pub address: IpAddr,
+
+    /// Port of the node API; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = crate::KUBELET_PORT)]
+    pub port: u16,
+
+    /// Certificate of the node API; self-signed if absent
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// Key of the certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<PathBuf>,
+
+    /// CA that client certificates are checked with; without it nobody is let in
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
+}
+
+/// A file named by a flag cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {path}")]
+pub struct FileError {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+impl Args {
+    /// What these flags ask for.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub fn config(&self) -> Result<Config, FileError> {
+        let name = self.hostname_override.clone().unwrap_or_else(host_name);
+        let runtime = if self.simulated {
+            RuntimeChoice::Simulated {
+                nodes: self.simulated_nodes,
+                start_latency: self.simulated_start_latency,
+            }
+        } else {
+            RuntimeChoice::Cri { endpoint: self.container_runtime_endpoint.clone() }
+        };
+        let mut config = Config::new(name, runtime);
+        config.node_ip = self.node_ip;
+        config.labels = self.node_labels.iter().cloned().collect();
+        config.taints.clone_from(&self.register_with_taints);
+        config.root_dir.clone_from(&self.root_dir);
+        config.pod_logs_dir.clone_from(&self.pod_logs_dir);
+        config.cgroup_root.clone_from(&self.cgroup_root);
+        config.cluster_dns.clone_from(&self.cluster_dns);
+        config.cluster_domain.clone_from(&self.cluster_domain);
+        config.max_pods = self.max_pods;
+        config.serving.address = self.address;
+        config.serving.port = self.port;
+        if let (Some(certificate), Some(key)) = (&self.tls_cert_file, &self.tls_private_key_file) {
+            config.serving.certificate =
+                Some(CertificateAndKey { certificate: read(certificate)?, key: read(key)? });
+        }
+        if let Some(ca) = &self.client_ca_file {
+            config.serving.client_ca = Some(read(ca)?);
+        }
+        Ok(config)
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<Vec<u8>, FileError> {
+    std::fs::read(path).map_err(|source| FileError { path: path.to_owned(), source })
+}
+
+/// Host name of the machine, in lower case as node names must be.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim().to_ascii_lowercase();
+    if name.is_empty() { "node".to_owned() } else { name }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() {
+        Err(format!("`{text}` is not KEY=VALUE"))
+    } else {
+        Ok((key.to_owned(), value.to_owned()))
+    }
+}
+
+fn taint(text: &str) -> Result<Taint, String> {
+    let wrong = || format!("`{text}` is not KEY=VALUE:EFFECT");
+    let (pair, effect) = text.rsplit_once(':').ok_or_else(wrong)?;
+    if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
+        return Err(wrong());
+    }
+    let (key, value) = label(pair)?;
+    let value = Some(value).filter(|value| !value.is_empty());
+    Ok(Taint { key, value, effect: effect.to_owned(), ..Default::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_become_a_config() {
+        let args = Args::parse_from([
+            "node-agent",
+            "--hostname-override=n1",
+            "--node-labels=a=b,c",
+            "--register-with-taints=k=v:NoSchedule,x:NoExecute",
+            "--simulated",
+            "--simulated-nodes=3",
+            "--port=0",
+        ]);
+        let config = args.config().unwrap();
+        assert_eq!(config.node_name, "n1");
+        assert_eq!(config.labels.len(), 2);
+        assert_eq!(
+            (config.taints[0].value.as_deref(), config.taints[1].effect.as_str()),
+            (Some("v"), "NoExecute")
+        );
+        assert!(matches!(config.runtime, RuntimeChoice::Simulated { nodes: 3, .. }));
+        assert!(Args::try_parse_from(["x", "--register-with-taints=k=v:Wrong"]).is_err());
+    }
+}
