@@ -65,7 +65,6 @@ impl Tasks {
             child.tracker.close();
             child.tracker.wait().await;
         };
-        #[expect(clippy::disallowed_methods, reason = "this is where tasks start")]
         parent.tracker.spawn(wait);
         self
     }

@@ -58,7 +58,7 @@ pub fn term_matches(term: &NodeSelectorTerm, node: &ObjectMeta) -> bool {
     if labels.is_empty() && fields.is_empty() {
         return false;
     }
-    let name = |key: &str| (key == NAME_FIELD).then(|| node.name.as_ref()).flatten();
+    let name = |key: &str| node.name.as_ref().filter(|_| key == NAME_FIELD);
     labels.iter().all(|part| holds(part, label(node, &part.key)))
         && fields.iter().all(|part| holds(part, name(&part.key)))
 }

@@ -203,7 +203,8 @@ mod tests {
 
     #[test]
     fn each_reason_to_go_first() {
-        let changes: [(&str, fn(&mut Value)); 8] = [
+        type Case = (&'static str, fn(&mut Value));
+        let changes: [Case; 8] = [
             ("unassigned", |pod| pod["spec"]["nodeName"] = json!("")),
             ("pending", |pod| pod["status"]["phase"] = json!("Pending")),
             ("not ready", |pod| pod["status"]["conditions"][0]["status"] = json!("False")),

@@ -177,8 +177,8 @@ fn scale(suffix: &str) -> Option<(Scale, Format)> {
 /// `whole.fraction` times the scale in nano-units, rounded up, capped.
 fn nanos(whole: &str, fraction: &str, scale: Scale) -> i128 {
     let fraction = fraction.trim_end_matches('0');
-    let digits = whole.bytes().chain(fraction.bytes()).map(|digit| i128::from(digit - b'0'));
-    let mantissa = digits.fold(Some(0_i128), |sum, digit| sum?.checked_mul(10)?.checked_add(digit));
+    let mut digits = whole.bytes().chain(fraction.bytes()).map(|digit| i128::from(digit - b'0'));
+    let mantissa = digits.try_fold(0_i128, |sum, digit| sum.checked_mul(10)?.checked_add(digit));
     let places = i32::try_from(fraction.len()).unwrap_or(i32::MAX);
     let (two, ten) = match scale {
         Scale::Ten(ten) => (0, ten.saturating_sub(places).saturating_add(9)),

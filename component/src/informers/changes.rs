@@ -52,6 +52,7 @@ impl<K: Object> Change<K> {
 
     /// The state after, if the object is there.
     #[must_use]
+    #[expect(clippy::new_ret_no_self, reason = "it is the counterpart of old")]
     pub const fn new(&self) -> Option<&Arc<K>> {
         match self {
             Self::Added(new) | Self::Updated { new, .. } => Some(new),

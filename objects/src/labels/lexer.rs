@@ -71,5 +71,5 @@ fn special(rest: &str) -> Token<'_> {
     };
     let pair = rest.get(..2).map(|text| Token { kind: known(text), text });
     pair.filter(|token| token.kind != Kind::Error)
-        .unwrap_or(Token { kind: known(&rest[..1]), text: &rest[..1] })
+        .unwrap_or_else(|| Token { kind: known(&rest[..1]), text: &rest[..1] })
 }
