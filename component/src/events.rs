@@ -29,6 +29,9 @@ const QUEUE: usize = 1000;
 /// How long the server may take for one event.
 const SEND_LIMIT: Duration = Duration::from_secs(30);
 
+/// How many names are tried for an event whose name is taken.
+const NAME_ATTEMPTS: i128 = 16;
+
 /// How long events that wait may still be sent at shutdown.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
@@ -238,10 +241,19 @@ impl Sender {
         message: String,
         count: i32,
     ) -> Result<String, kube::Error> {
-        let event = self.event(record, message, count);
-        let name = event.metadata.name.clone().unwrap_or_default();
-        limited(self.api(record).create(&PostParams::default(), &event)).await?;
-        Ok(name)
+        let mut event = self.event(record, message, count);
+        let mut attempt = 0;
+        loop {
+            let name = event_name(record, attempt);
+            event.metadata.name = Some(name.clone());
+            match limited(self.api(record).create(&PostParams::default(), &event)).await {
+                // Another event about the object in the same nanosecond, which paused time makes likely.
+                Err(kube::Error::Api(status)) if status.is_already_exists() && attempt < NAME_ATTEMPTS => {
+                    attempt += 1;
+                }
+                created => return created.map(|_| name),
+            }
+        }
     }
 
     async fn repeat(
@@ -265,12 +277,7 @@ impl Sender {
 
     fn event(&self, record: &Record, message: String, count: i32) -> Event {
         let regarding = &record.regarding;
-        let nanoseconds = record.at.as_nanosecond();
-        let metadata = ObjectMeta {
-            name: Some(format!("{}.{nanoseconds:x}", regarding.name.as_deref().unwrap_or_default())),
-            namespace: Some(namespace(record).to_owned()),
-            ..ObjectMeta::default()
-        };
+        let metadata = ObjectMeta { namespace: Some(namespace(record).to_owned()), ..ObjectMeta::default() };
         let modern = record.action.is_some();
         let instance = self.host.clone().unwrap_or_else(|| self.component.clone());
         Event {
@@ -292,6 +299,12 @@ impl Sender {
             series: None,
         }
     }
+}
+
+/// Object and time, as upstream names events.
+fn event_name(record: &Record, attempt: i128) -> String {
+    let object = record.regarding.name.as_deref().unwrap_or_default();
+    format!("{object}.{:x}", record.at.as_nanosecond() + attempt)
 }
 
 /// The namespace an event lives in: its object's, or `default` for cluster-wide objects.

@@ -122,7 +122,7 @@ impl Fake {
             Method::POST => {
                 let path = format!("{path}/{}", sent["metadata"]["name"].as_str().unwrap_or_default());
                 if world.objects.contains_key(&path) {
-                    failure(409)
+                    taken()
                 } else {
                     found(201, &world.write(&path, sent))
                 }
@@ -228,6 +228,10 @@ fn found(status: u16, object: &Value) -> Answer {
     answer
 }
 
+fn taken() -> Answer {
+    refusal(409, "AlreadyExists")
+}
+
 fn failure(status: u16) -> Answer {
     let reason = match status {
         404 => "NotFound",
@@ -235,6 +239,10 @@ fn failure(status: u16) -> Answer {
         410 => "Expired",
         _ => "InternalError",
     };
+    refusal(status, reason)
+}
+
+fn refusal(status: u16, reason: &str) -> Answer {
     found(
         status,
         &json!({

@@ -104,3 +104,15 @@ async fn events_that_wait_are_sent_at_shutdown() {
     assert!(tasks.stop().await.is_empty());
     assert_eq!(fake.requests("POST").len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn different_events_of_one_moment_have_different_names() {
+    let fake = Fake::default();
+    let (recorder, _tasks) = start(&fake);
+    recorder.event(&pod(), Type::Normal, "Created", "made it");
+    recorder.event(&pod(), Type::Normal, "Started", "started it");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let reasons = [0, 1].map(|at| fake.get(&event_path(at)).unwrap()["reason"].clone());
+    assert_eq!(reasons, ["Created", "Started"]);
+    assert_eq!(recorder.dropped(), 0);
+}
