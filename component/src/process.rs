@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::tasks::Tasks;
+use crate::telemetry::chain;
 
 /// Runs a command to its end on a runtime of its own; for `main`.
 pub fn main(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
@@ -18,7 +19,7 @@ pub fn main(command: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "what an operator reads when nothing else works")]
             {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", chain(&*error));
             }
             ExitCode::FAILURE
         }
