@@ -2,13 +2,17 @@
 //!
 //! Promise: the shapes of `meta.k8s.io/v1`. Metadata is cut out of the stored bytes without decoding the rest.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::kinds::{Description, Kind};
+use crate::kinds::{self, Description, Kind};
+use crate::schema::Descriptions;
 use crate::status::{ApiError, ApiResult};
 
 /// How much of the object a Table row carries (`includeObject`).
@@ -97,9 +101,24 @@ impl TableWriter<'_> {
 fn describe(description: &Description) -> &str {
     match description {
         Description::Text(text) => text,
-        Description::Field(_definition, _field) => "",
+        Description::Field(definition, field) => {
+            FIELDS.get(&(*definition, *field)).map_or("", String::as_str)
+        }
     }
 }
+
+/// The descriptions that columns of built-in kinds take from the schema, read once when a table is first asked for.
+static FIELDS: LazyLock<HashMap<(&str, &str), String>> = LazyLock::new(|| {
+    let descriptions = Descriptions::inflate();
+    let columns = kinds::builtin().iter().flat_map(|kind| &kind.columns);
+    let fields = columns.filter_map(|column| match column.description {
+        Description::Field(definition, field) => Some((definition, field)),
+        Description::Text(_) => None,
+    });
+    fields
+        .map(|(definition, field)| ((definition, field), descriptions.of_field(definition, field)))
+        .collect()
+});
 
 /// The object's PartialObjectMetadata.
 pub fn metadata_only(object: &[u8]) -> ApiResult<Vec<u8>> {
@@ -117,8 +136,7 @@ pub fn metadata_only(object: &[u8]) -> ApiResult<Vec<u8>> {
     Ok(out)
 }
 
-const METADATA_HEAD: &[u8] =
-    br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#;
+const METADATA_HEAD: &[u8] = br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#;
 
 #[cfg(test)]
 mod tests {

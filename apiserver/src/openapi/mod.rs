@@ -4,7 +4,6 @@
 //! somebody asks for it and not kept; what stays is its hash, by which clients cache it for good.
 //! Source: apiserver `pkg/server/routes/openapi.go`, kube-openapi `pkg/handler3`.
 
-mod describe;
 mod operations;
 mod paths;
 mod schemas;
@@ -20,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::http::query::Query;
 use crate::http::respond::{self, Answer};
 use crate::kinds::{Kind, Kinds};
-use describe::Descriptions;
+use crate::schema::Descriptions;
 
 /// The documents of one set of kinds.
 #[derive(Debug)]

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::describe::Descriptions;
 use crate::kinds::Kinds;
-use crate::schema::{Definition, Field, GroupVersionKind, List, Registry, Structure, Type};
+use crate::schema::{Definition, Descriptions, Field, GroupVersionKind, List, Registry, Structure, Type};
 
 const PREFIX: &str = "#/components/schemas/";
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.";

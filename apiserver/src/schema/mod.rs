@@ -7,6 +7,7 @@
 
 pub mod decode;
 mod definition;
+mod describe;
 mod load;
 pub mod protobuf;
 mod read;
@@ -18,5 +19,6 @@ pub use decode::{DecodeError, Decoded, check};
 pub use definition::{
     Definition, Embedded, Field, GroupVersionKind, List, Patch, Presence, Ref, Structure, Text, Type,
 };
+pub(crate) use describe::Descriptions;
 pub use load::Registry;
 pub use zero::settle;

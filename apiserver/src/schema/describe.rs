@@ -1,22 +1,22 @@
-//! The descriptions of definitions and fields: compressed in the binary, inflated while a document is built.
+//! The descriptions of definitions and fields: compressed in the binary, inflated while somebody reads them.
 
 use std::collections::HashMap;
 use std::io::Read;
 
 use flate2::read::DeflateDecoder;
 
-static COMPRESSED: &[u8] = include_bytes!("../schema/generated/descriptions.deflate");
+static COMPRESSED: &[u8] = include_bytes!("generated/descriptions.deflate");
 
-/// All descriptions. Some 1.3 MB: to be dropped when the document is made.
+/// All descriptions. Some 1.3 MB: to be dropped soon.
 #[derive(Debug)]
-pub(super) struct Descriptions {
+pub(crate) struct Descriptions {
     text: String,
     /// Where each definition's lines begin, and the byte after them.
     places: HashMap<String, (usize, usize)>,
 }
 
 impl Descriptions {
-    pub(super) fn inflate() -> Self {
+    pub(crate) fn inflate() -> Self {
         let mut text = String::new();
         DeflateDecoder::new(COMPRESSED)
             .read_to_string(&mut text)
@@ -33,13 +33,13 @@ impl Descriptions {
     }
 
     /// What a definition is for.
-    pub(super) fn of(&self, definition: &str) -> String {
+    pub(crate) fn of(&self, definition: &str) -> String {
         let line = self.lines(definition).next().unwrap_or_default();
         line.split_once(' ').map(|(_, text)| unescaped(text)).unwrap_or_default()
     }
 
     /// What a field is for.
-    pub(super) fn of_field(&self, definition: &str, field: &str) -> String {
+    pub(crate) fn of_field(&self, definition: &str, field: &str) -> String {
         let mut lines = self.lines(definition).skip(1).filter_map(|line| line.split_once(' '));
         lines.find(|(name, _)| *name == field).map(|(_, text)| unescaped(text)).unwrap_or_default()
     }
