@@ -28,7 +28,9 @@ use source::Source;
 use store::Store;
 
 use crate::clock::Clock;
+use crate::metrics::Registry;
 use crate::tasks::Tasks;
+use crate::work;
 
 /// What a kind must be to be held. Slim views qualify as well as the full types.
 pub trait Object: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
@@ -94,6 +96,7 @@ pub struct Informers {
     client: Client,
     tasks: Tasks,
     clock: Clock,
+    metrics: Option<work::Metrics>,
     known: Arc<Mutex<BTreeMap<Id, Known>>>,
 }
 
@@ -110,7 +113,15 @@ impl Informers {
     /// A set without informers. Their tasks are started in `tasks` and end with it.
     #[must_use]
     pub fn new(client: Client, tasks: Tasks, clock: Clock) -> Self {
-        Self { client, tasks, clock, known: Arc::default() }
+        Self { client, tasks, clock, metrics: None, known: Arc::default() }
+    }
+
+    /// The same set, counting in a registry: queues that watch its informers are measured. Once a registry, before
+    /// the first informer is asked for.
+    #[must_use]
+    pub fn measured(mut self, registry: &Registry) -> Self {
+        self.metrics = Some(work::Metrics::new(registry));
+        self
     }
 
     /// The informer of all objects of a kind. The first call starts it, later ones share it.
@@ -156,7 +167,11 @@ impl Informers {
         if let Some(found) = known.get(&id).and_then(|known| known.informer.downcast_ref::<Informer<K>>()) {
             return found.clone();
         }
-        let informer = Informer { shared: Arc::new(Shared::new()), tasks: self.tasks.clone() };
+        let informer = Informer {
+            shared: Arc::new(Shared::new()),
+            tasks: self.tasks.clone(),
+            metrics: self.metrics.clone(),
+        };
         let source = Source {
             client: self.client.clone(),
             path: id.1.clone(),
@@ -181,6 +196,7 @@ impl Debug for Informers {
 pub struct Informer<K> {
     shared: Arc<Shared<K>>,
     tasks: Tasks,
+    metrics: Option<work::Metrics>,
 }
 
 /// Written by the source's task only.
@@ -300,6 +316,10 @@ impl<K: Object> Informer<K> {
         &self.tasks
     }
 
+    pub(crate) const fn metrics(&self) -> Option<&work::Metrics> {
+        self.metrics.as_ref()
+    }
+
     pub(crate) fn watch_watermark(&self) -> watch::Receiver<u64> {
         self.shared.watermark.subscribe()
     }
@@ -307,7 +327,7 @@ impl<K: Object> Informer<K> {
 
 impl<K> Clone for Informer<K> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared), tasks: self.tasks.clone() }
+        Self { shared: Arc::clone(&self.shared), tasks: self.tasks.clone(), metrics: self.metrics.clone() }
     }
 }
 

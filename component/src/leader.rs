@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::clock::Clock;
+use crate::metrics::Registry;
 use crate::tasks::Tasks;
 use crate::telemetry::chain;
 
@@ -108,6 +109,15 @@ impl Leadership {
     #[must_use]
     pub fn is_leading(&self) -> bool {
         *self.state.borrow() == State::Leading
+    }
+
+    /// Shows in a registry whether this copy leads.
+    pub fn measure(&self, registry: &Registry, name: &str) {
+        let help = "Gauge of if the reporting system is master of the relevant lease, 0 indicates backup, 1 indicates \
+            master. 'name' is the string used to identify the lease. Please make sure to group by name";
+        let (state, labels) = (self.state.clone(), vec![("name", name.to_owned())]);
+        let leads = move || i64::from(*state.borrow() == State::Leading);
+        registry.computed("leader_election_master_status", help, labels, leads);
     }
 
     /// Leaves the election; returns when the lease is released. Call it after the work has stopped.

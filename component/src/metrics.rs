@@ -3,10 +3,14 @@
 //! Promise: names are upstream's, written in full as dashboards know them (`workqueue_adds_total`); the text is
 //! OpenMetrics, which Prometheus asks for first. A thin cover over `prometheus-client`, whose types are handed out.
 
+mod process;
+
 use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
@@ -51,6 +55,14 @@ impl Registry {
         Self::default()
     }
 
+    /// A registry that also shows the CPU time, memory and files of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let registry = Self::new();
+        registry.inner.lock().register_collector(Box::new(process::Process));
+        registry
+    }
+
     /// A counter; the name ends with `_total`.
     pub fn counter(&self, name: &str, help: &str) -> Counter {
         self.register(name, help, Counter::default())
@@ -69,6 +81,17 @@ impl Registry {
     /// Gauges with labels.
     pub fn gauges(&self, name: &str, help: &str) -> Gauges {
         self.register(name, help, Gauges::default())
+    }
+
+    /// A gauge whose value is asked for at each scrape.
+    pub fn computed(
+        &self,
+        name: &str,
+        help: &str,
+        labels: Labels,
+        value: impl Fn() -> i64 + Send + Sync + 'static,
+    ) {
+        self.register(name, help, Computed { labels, value: Arc::new(value) });
     }
 
     /// A histogram with these upper bounds.
@@ -103,6 +126,32 @@ impl Registry {
     }
 }
 
+#[derive(Clone)]
+struct Computed {
+    labels: Labels,
+    value: Arc<dyn Fn() -> i64 + Send + Sync>,
+}
+
+impl EncodeMetric for Computed {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        let value = (self.value)();
+        if self.labels.is_empty() {
+            return encoder.encode_gauge(&value);
+        }
+        encoder.encode_family(&self.labels)?.encode_gauge(&value)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+}
+
+impl fmt::Debug for Computed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Computed").field("labels", &self.labels).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registry").finish_non_exhaustive()
@@ -114,6 +163,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_process_shows_itself() {
+        let text = Registry::of_process().encode();
+        let value = |name: &str| -> f64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("is shown");
+            line.trim().parse().unwrap()
+        };
+        assert!(value("process_resident_memory_bytes ") > 1e6);
+        assert!(value("process_open_fds ") > 2.0);
+        assert!(value("process_cpu_seconds_total ") >= 0.0);
+    }
+
+    #[test]
     fn names_are_written_in_full() {
         let registry = Registry::new();
         registry
@@ -121,10 +182,12 @@ mod tests {
             .get_or_create(&vec![("name", "pods".into())])
             .inc();
         registry.gauge("queue_depth", "Keys that wait").set(3);
+        registry.computed("leads", "Whether", vec![("name", "x".into())], || 7);
         registry.histogram("seconds", "Time", [1.0, 2.0]).observe(1.5);
         let text = registry.encode();
         assert!(text.contains("queue_adds_total{name=\"pods\"} 1\n"), "{text}");
         assert!(text.contains("# HELP queue_adds Keys added.\n"), "{text}");
+        assert!(text.contains("leads{name=\"x\"} 7\n"), "{text}");
         assert!(text.contains("queue_depth 3\n"), "{text}");
         assert!(text.contains("seconds_bucket{le=\"2.0\"} 1\n"), "{text}");
     }

@@ -116,6 +116,7 @@ impl<K: Object> Store<K> {
         for key in gone {
             self.remove(&key, Arc::clone);
         }
+        // Told in the order in which they were written, as a watch would have.
         objects.sort_by_cached_key(|object| revision(object.meta().resource_version.as_deref()));
         objects.into_iter().for_each(|object| self.apply(object));
     }

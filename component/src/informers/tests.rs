@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::{Change, Informer, Informers, Key, Selection};
 use crate::clock::Clock;
 use crate::fake::Fake;
+use crate::metrics::Registry;
 use crate::tasks::Tasks;
+use crate::work::Queue;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -215,4 +217,29 @@ async fn an_object_that_does_not_decode_is_skipped() {
     fake.put(&path("bad"), json!({"metadata": {"name": "bad", "namespace": "a"}, "data": 5}));
     fake.put(&path("good"), map("good", "1"));
     has_names(&maps, &["good"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn queues_of_a_measured_set_are_counted() {
+    let fake = Fake::default();
+    ["a", "b"].into_iter().for_each(|name| fake.put(&path(name), map(name, "1")));
+    let (informers, _tasks) = start(&fake);
+    let registry = Registry::new();
+    let (maps, queue) = (informers.measured(&registry).of::<ConfigMap>(), Queue::new("maps"));
+    queue.follow(&maps);
+    maps.synced().await;
+    let key = queue.take().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    queue.done(&key);
+    queue.retry(key);
+    let text = registry.encode();
+    for line in [
+        "workqueue_depth{name=\"maps\"} 1",
+        "workqueue_adds_total{name=\"maps\"} 2",
+        "workqueue_retries_total{name=\"maps\"} 1",
+        "workqueue_queue_duration_seconds_count{name=\"maps\"} 1",
+        "workqueue_work_duration_seconds_sum{name=\"maps\"} 2.0",
+    ] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
 }

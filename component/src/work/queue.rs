@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Writes;
+use super::metrics::Measured;
+use super::{Metrics, Writes};
 use crate::informers::{Change, Informer, Key, Object};
 
 /// Pauses before a failed key is tried again double from the first to the last (client-go's item limiter).
@@ -47,6 +48,7 @@ struct State<T> {
     due: BTreeMap<T, (Instant, u64)>,
     sequence: u64,
     failures: BTreeMap<T, u32>,
+    measured: Option<Measured<T>>,
 }
 
 impl<T: Item> Queue<T> {
@@ -61,9 +63,19 @@ impl<T: Item> Queue<T> {
             due: BTreeMap::new(),
             sequence: 0,
             failures: BTreeMap::new(),
+            measured: None,
         };
         let shared = Shared { name, state: Mutex::new(state), wake: Notify::new() };
         Self { shared: Arc::new(shared), writes: Writes::new() }
+    }
+
+    /// Counts in these metrics from here on. A queue that watches an informer of a measured set is measured by
+    /// itself.
+    pub fn measure(&self, metrics: &Metrics) {
+        let mut state = self.shared.state.lock();
+        if state.measured.is_none() {
+            state.measured = Some(Measured::new(self.shared.name, metrics));
+        }
     }
 
     /// The name it was given.
@@ -96,6 +108,9 @@ impl<T: Item> Queue<T> {
         let failures = state.failures.entry(key.clone()).or_default();
         let delay = MIN_RETRY.saturating_mul(2_u32.saturating_pow(*failures)).min(MAX_RETRY);
         *failures = failures.saturating_add(1);
+        if let Some(measured) = &state.measured {
+            measured.retried();
+        }
         drop(state);
         self.add_after(key, delay);
         delay
@@ -178,6 +193,9 @@ impl<T: Item> Queue<T> {
         K: Object,
         I: IntoIterator<Item = T>,
     {
+        if let Some(metrics) = informer.metrics() {
+            self.measure(metrics);
+        }
         let (queue, mut changes) = (self.clone(), informer.changes());
         informer.tasks().spawn_until_stopped(self.shared.name, async move {
             loop {
@@ -220,8 +238,15 @@ impl<T: Item> State<T> {
         if !self.wanted.insert(key.clone()) || self.taken.contains(&key) {
             return false;
         }
-        self.ready.push_back(key);
+        self.push(key);
         true
+    }
+
+    fn push(&mut self, key: T) {
+        if let Some(measured) = &mut self.measured {
+            measured.added(&key, self.ready.len() + 1);
+        }
+        self.ready.push_back(key);
     }
 
     /// Whether somebody must be woken, as there is a new first time.
@@ -254,13 +279,19 @@ impl<T: Item> State<T> {
         let Some(key) = self.ready.pop_front() else { return Err(next()) };
         self.wanted.remove(&key);
         self.taken.insert(key.clone());
+        if let Some(measured) = &mut self.measured {
+            measured.taken(&key, self.ready.len());
+        }
         Ok(key)
     }
 
     fn done(&mut self, key: &T) -> bool {
         let again = self.taken.remove(key) && self.wanted.contains(key);
+        if let Some(measured) = &mut self.measured {
+            measured.done(key);
+        }
         if again {
-            self.ready.push_back(key.clone());
+            self.push(key.clone());
         }
         again
     }
