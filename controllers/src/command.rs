@@ -158,7 +158,8 @@ pub async fn command(args: Args) -> anyhow::Result<()> {
 async fn serve_and_run(args: Args, tasks: Tasks) -> anyhow::Result<()> {
     let (config, clock, readiness) = (args.config()?, Clock::start(), Readiness::new());
     let client = args.client.client().await?;
-    let informers = Informers::new(client.clone(), tasks.clone(), clock.clone());
+    let metrics = Registry::of_process();
+    let informers = Informers::new(client.clone(), tasks.clone(), clock.clone()).measured(&metrics);
     let health = Health::new(readiness);
     let waiting = informers.clone();
     health.ready("informer-sync", move || match waiting.unsynced().as_slice() {
@@ -166,7 +167,7 @@ async fn serve_and_run(args: Args, tasks: Tasks) -> anyhow::Result<()> {
         paths => Err(format!("not listed yet: {}", paths.join(", "))),
     });
     if let Some(address) = args.serve.address(PORT) {
-        serve(address, Some(args.serve.tls()?), health, Registry::new(), &tasks).await?;
+        serve(address, Some(args.serve.tls()?), health, metrics, &tasks).await?;
     }
     run_in(config, Surroundings { client, informers, clock }, tasks).await?;
     Ok(())
