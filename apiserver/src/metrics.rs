@@ -32,7 +32,8 @@ impl Metrics {
     /// Registers the metrics.
     pub(crate) fn new(registry: Registry) -> Self {
         Self {
-            requests: registry.counters("apiserver_request_total", "Requests by what they were for and how they ended"),
+            requests: registry
+                .counters("apiserver_request_total", "Requests by what they were for and how they ended"),
             durations: registry.histograms(
                 "apiserver_request_duration_seconds",
                 "Seconds until the answer began, without watches",

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use component::clock::Clock;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -163,7 +163,9 @@ impl Pki {
             return Ok(None);
         }
         let identity = Identity { certificate: read(&crt)?, key: read(&key)? };
-        let Ok(der) = CertificateDer::from_pem_slice(identity.certificate.as_bytes()) else { return Ok(None) };
+        let Ok(der) = CertificateDer::from_pem_slice(identity.certificate.as_bytes()) else {
+            return Ok(None);
+        };
         let Ok((_, parsed)) = parse_x509_certificate(&der) else { return Ok(None) };
         let until = self.clock.now().as_second() + RENEW_DAYS * 86400;
         let lasts = parsed.validity().not_after.timestamp() > until;
@@ -252,7 +254,8 @@ fn leaf(user: &str, group: &str, clock: &Clock) -> CertificateParams {
 
 /// From an hour ago, for clocks that are not quite the same.
 fn validity(clock: &Clock, days: i64) -> (OffsetDateTime, OffsetDateTime) {
-    let now = OffsetDateTime::from_unix_timestamp(clock.now().as_second()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let now =
+        OffsetDateTime::from_unix_timestamp(clock.now().as_second()).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     (now - Duration::hours(1), now + Duration::days(days))
 }
 
@@ -267,7 +270,9 @@ fn covers(der: &[u8], names: &[String], addresses: &[IpAddr]) -> bool {
         IpAddr::V6(v6) => v6.octets().to_vec(),
     };
     names.iter().all(|name| listed.iter().any(|l| matches!(l, GeneralName::DNSName(n) if n == name)))
-        && addresses.iter().all(|a| listed.iter().any(|l| matches!(l, GeneralName::IPAddress(ip) if *ip == octets(a))))
+        && addresses
+            .iter()
+            .all(|a| listed.iter().any(|l| matches!(l, GeneralName::IPAddress(ip) if *ip == octets(a))))
 }
 
 fn make_error(subject: &str, source: rcgen::Error) -> PkiError {
@@ -290,7 +295,10 @@ mod tests {
         assert_eq!((user.name(), user.is_in("system:masters")), ("kubernetes-admin", true));
         let again = Pki::open(directory.path().join("pki"), &clock).unwrap();
         assert_eq!(again.ca_certificate(), pki.ca_certificate());
-        assert_eq!(again.client("admin", "kubernetes-admin", "system:masters").unwrap().certificate, admin.certificate);
+        assert_eq!(
+            again.client("admin", "kubernetes-admin", "system:masters").unwrap().certificate,
+            admin.certificate
+        );
         let mode = std::fs::metadata(directory.path().join("pki/admin.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -304,7 +312,8 @@ mod tests {
         let first = pki.serving("apiserver", "kube-apiserver", &names, &[local]).unwrap();
         let same = pki.serving("apiserver", "kube-apiserver", &names, &[local]).unwrap();
         assert_eq!(first.certificate, same.certificate);
-        let more = pki.serving("apiserver", "kube-apiserver", &names, &[local, [10, 0, 0, 1].into()]).unwrap();
+        let more =
+            pki.serving("apiserver", "kube-apiserver", &names, &[local, [10, 0, 0, 1].into()]).unwrap();
         assert_ne!(first.certificate, more.certificate);
     }
 }

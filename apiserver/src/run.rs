@@ -117,7 +117,8 @@ pub async fn start(args: &Args, clock: Clock, tasks: &Tasks) -> anyhow::Result<S
         client_ca: pki.ca_certificate().to_owned(),
     };
     serve_on(listener, apiserver.clone(), &tls, tasks)?;
-    let host = if args.bind_address.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { args.bind_address };
+    let host =
+        if args.bind_address.is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { args.bind_address };
     let url = format!("https://{}", SocketAddr::new(host, address.port()));
     let admin = pki.client("admin", "kubernetes-admin", "system:masters")?;
     let kubeconfig = data_dir.join("admin.kubeconfig");
@@ -149,7 +150,12 @@ pub fn write_kubeconfig(
 
 /// Names and addresses for the serving certificate.
 fn subjects(args: &Args, advertise: IpAddr) -> anyhow::Result<(Vec<String>, Vec<IpAddr>)> {
-    let cluster = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let cluster = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
     let mut names: Vec<String> = cluster.iter().map(|name| (*name).to_owned()).collect();
     names.push("localhost".to_owned());
     let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), advertise];

@@ -116,7 +116,13 @@ pub fn serve_on(
     Ok(())
 }
 
-async fn serve(apiserver: Apiserver, acceptor: TlsAcceptor, stream: TcpStream, peer: SocketAddr, tasks: Tasks) {
+async fn serve(
+    apiserver: Apiserver,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    peer: SocketAddr,
+    tasks: Tasks,
+) {
     // Watches send small frames that must not wait for more.
     let _ = stream.set_nodelay(true);
     let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
@@ -132,7 +138,9 @@ async fn serve(apiserver: Apiserver, acceptor: TlsAcceptor, stream: TcpStream, p
         }
         let server = server.clone();
         async move {
-            let request = request.map(|body| body.map_frame(|frame| frame.map_data(Bytes::from)).map_err(Into::into).boxed_unsync());
+            let request = request.map(|body| {
+                body.map_frame(|frame| frame.map_data(Bytes::from)).map_err(Into::into).boxed_unsync()
+            });
             Ok::<_, std::convert::Infallible>(handle(server, request).await)
         }
     });
@@ -168,7 +176,8 @@ fn tls_config(tls: &TlsSetup) -> Result<ServerConfig, ListenError> {
         .allow_unauthenticated()
         .build()
         .map_err(ListenError::ClientCa)?;
-    let key = tls.serving.private_key().ok_or(ListenError::Tls(rustls::Error::General("no private key".into())))?;
+    let key =
+        tls.serving.private_key().ok_or(ListenError::Tls(rustls::Error::General("no private key".into())))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(ListenError::Tls)?

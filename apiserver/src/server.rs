@@ -2,12 +2,12 @@
 
 use std::sync::OnceLock;
 
+use ::http::HeaderMap;
+use ::http::header::AUTHORIZATION;
 use component::clock::Clock;
 use component::random::Random;
 use component::ready::Readiness;
 use component::tasks::Tasks;
-use ::http::HeaderMap;
-use ::http::header::AUTHORIZATION;
 
 use crate::authn::User;
 use crate::authn::token::{Bound, ISSUER, Named, Tokens};

@@ -189,7 +189,9 @@ async fn bootstrap(server: &Arc<Server>) -> Result<(), store::CommitError> {
 async fn write_first(server: &Arc<Server>, object: Value, follow: bool) -> Result<(), store::CommitError> {
     let version = object::str_at(&object, &["apiVersion"]);
     let (group, version) = version.split_once('/').unwrap_or(("", version));
-    let Some(kind) = server.kinds.kind(group, version, object::str_at(&object, &["kind"])) else { return Ok(()) };
+    let Some(kind) = server.kinds.kind(group, version, object::str_at(&object, &["kind"])) else {
+        return Ok(());
+    };
     let key = kind.storage_key(object::namespace(&object), object::name(&object));
     let there = server.store.get(&key);
     let Ok(object) = first_state(server, object, there.as_deref(), follow) else { return Ok(()) };
@@ -199,10 +201,19 @@ async fn write_first(server: &Arc<Server>, object: Value, follow: bool) -> Resul
 }
 
 /// What to write, or `Err` if nothing.
-fn first_state(server: &Server, mut object: Value, there: Option<&Record>, follow: bool) -> Result<Value, ()> {
+fn first_state(
+    server: &Server,
+    mut object: Value,
+    there: Option<&Record>,
+    follow: bool,
+) -> Result<Value, ()> {
     let Some(there) = there else {
         object::set_at(&mut object, &["metadata", "uid"], server.random.uuid());
-        object::set_at(&mut object, &["metadata", "creationTimestamp"], server.clock.now_seconds().to_string());
+        object::set_at(
+            &mut object,
+            &["metadata", "creationTimestamp"],
+            server.clock.now_seconds().to_string(),
+        );
         return Ok(object);
     };
     let old = encode::decoded(&there.bytes).map_err(|_| ())?;
@@ -245,7 +256,8 @@ mod tests {
     async fn an_object_lives_its_life() {
         let server = server().await;
         let path = "/api/v1/namespaces/default/configmaps";
-        let object = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "c"}, "data": {"a": "1"}});
+        let object =
+            json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "c"}, "data": {"a": "1"}});
         let (code, made) = send(&server, "POST", path, Some(object.clone())).await;
         assert_eq!(code, 201, "{made}");
         assert_eq!(send(&server, "POST", path, Some(object)).await.0, 409);
@@ -253,7 +265,10 @@ mod tests {
         let (code, patched) = send(&server, "PATCH", &one, Some(json!({"data": {"b": "2"}}))).await;
         assert_eq!((code, &patched["data"]), (StatusCode::OK, &json!({"a": "1", "b": "2"})));
         let (_, list) = send(&server, "GET", &format!("{path}?limit=1"), None).await;
-        assert_eq!((list["kind"].as_str(), list["items"].as_array().map(Vec::len)), (Some("ConfigMapList"), Some(1)));
+        assert_eq!(
+            (list["kind"].as_str(), list["items"].as_array().map(Vec::len)),
+            (Some("ConfigMapList"), Some(1))
+        );
         assert!(list["items"][0].get("kind").is_none());
         let since = made["metadata"]["resourceVersion"].as_str().unwrap();
         let watch = format!("{path}?watch=1&timeoutSeconds=1&resourceVersion={since}");

@@ -1,4 +1,7 @@
 //! In-process conformance: the real API server, controllers, scheduler and simulated nodes on a paused clock.
 
+mod bad_input;
 mod machinery;
+mod requests;
 mod smoke;
+mod watches;

@@ -24,7 +24,11 @@ pub(crate) fn impersonate(user: User, headers: &HeaderMap) -> ApiResult<User> {
             return Ok(user);
         }
         let quoted: Vec<String> = groups.iter().map(|group| format!("{group:?}")).collect();
-        let groups = if quoted.is_empty() { "[]string(nil)".to_owned() } else { format!("[]string{{{}}}", quoted.join(", ")) };
+        let groups = if quoted.is_empty() {
+            "[]string(nil)".to_owned()
+        } else {
+            format!("[]string{{{}}}", quoted.join(", "))
+        };
         return Err(ApiError::bad_request(format!(
             "requested &user.DefaultInfo{{Name:\"\", UID:{uid:?}, Groups:{groups}, \
              Extra:map[string][]string(nil)}} without impersonating a user name"

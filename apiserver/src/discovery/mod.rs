@@ -58,8 +58,11 @@ impl Documents {
         let mut put = |path: String, document: Value| {
             legacy.insert(path, Bytes::from(document.to_string()));
         };
-        put("/api".to_owned(), json!({ "kind": "APIVersions", "versions": ["v1"],
-            "serverAddressByClientCIDRs": [{ "clientCIDR": "0.0.0.0/0", "serverAddress": "" }] }));
+        put(
+            "/api".to_owned(),
+            json!({ "kind": "APIVersions", "versions": ["v1"],
+            "serverAddressByClientCIDRs": [{ "clientCIDR": "0.0.0.0/0", "serverAddress": "" }] }),
+        );
         let named: Vec<&Group<'_>> = groups.iter().filter(|group| !group.name.is_empty()).collect();
         let listed: Vec<Value> = named.iter().map(|group| api_group(group)).collect();
         put("/apis".to_owned(), json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": listed }));
@@ -81,7 +84,12 @@ impl Documents {
     }
 
     /// The answer for a discovery path, if it is one.
-    pub(crate) fn answer(&self, path: &str, headers: &HeaderMap, output: Output) -> Option<ApiResult<Answer>> {
+    pub(crate) fn answer(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        output: Output,
+    ) -> Option<ApiResult<Answer>> {
         let path = path.strip_suffix('/').unwrap_or(path);
         if let Some((document, etag)) = self.aggregated.get(path).filter(|_| wants_aggregated(headers)) {
             return Some(Ok(tagged(document, etag, headers)));
@@ -262,7 +270,9 @@ fn wants_aggregated(headers: &HeaderMap) -> bool {
     let accept = headers.get(http::header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     for clause in accept.split(',') {
         match parameter(clause, "as") {
-            Some("APIGroupDiscoveryList") if parameter(clause, "v").is_some_and(|v| v == "v2") => return true,
+            Some("APIGroupDiscoveryList") if parameter(clause, "v").is_some_and(|v| v == "v2") => {
+                return true;
+            }
             None if matches!(media_type(clause), "application/json" | "*/*") => return false,
             _ => {}
         }

@@ -75,7 +75,9 @@ impl http_body::Body for Body {
                 *left -= next.as_ref().map_or(0, |p| p.len() as u64);
                 next
             }
-            Inner::Stream(chunks) => return chunks.as_mut().poll_next(cx).map(|c| c.map(|b| Ok(Frame::data(b)))),
+            Inner::Stream(chunks) => {
+                return chunks.as_mut().poll_next(cx).map(|c| c.map(|b| Ok(Frame::data(b))));
+            }
         };
         Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
     }

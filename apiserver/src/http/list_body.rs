@@ -161,8 +161,11 @@ impl Writer {
             let list = &self.list;
             let until = list.until.as_deref();
             let range = list.snapshot.range(&list.selection.prefix, list.after.as_deref());
-            let batch: Vec<_> =
-                range.take_while(|r| until.is_none_or(|u| r.key.as_str() <= u)).take(BATCH).cloned().collect();
+            let batch: Vec<_> = range
+                .take_while(|r| until.is_none_or(|u| r.key.as_str() <= u))
+                .take(BATCH)
+                .cloned()
+                .collect();
             self.drained = batch.len() < BATCH;
             let last = batch.last().map(|record| record.key.as_str().to_owned());
             if last.is_some() {

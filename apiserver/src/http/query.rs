@@ -97,7 +97,10 @@ pub enum VersionMatch {
 impl ListOptions {
     /// Reads and checks the options; `watch` says which rules apply.
     pub fn parse(query: &Query, watch: bool) -> ApiResult<Self> {
-        let labels: Selector = query.text("labelSelector").parse().map_err(|error: SelectorError| ApiError::bad_request(error.to_string()))?;
+        let labels: Selector = query
+            .text("labelSelector")
+            .parse()
+            .map_err(|error: SelectorError| ApiError::bad_request(error.to_string()))?;
         let fields: FieldSelector = query
             .text("fieldSelector")
             .parse()
@@ -271,9 +274,15 @@ mod tests {
     #[test]
     fn version_match_rules_read_like_upstream() {
         let table = [
-            ("resourceVersionMatch=Exact", "resourceVersionMatch is forbidden unless resourceVersion is provided"),
+            (
+                "resourceVersionMatch=Exact",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
             ("resourceVersion=0&resourceVersionMatch=Exact", "is forbidden for resourceVersion \"0\""),
-            ("resourceVersion=1&resourceVersionMatch=X", "supported values: \"Exact\", \"NotOlderThan\", \"\""),
+            (
+                "resourceVersion=1&resourceVersionMatch=X",
+                "supported values: \"Exact\", \"NotOlderThan\", \"\"",
+            ),
             ("limit=x", "strconv.ParseInt: parsing \"x\": invalid syntax"),
         ];
         for (raw, text) in table {

@@ -39,11 +39,16 @@ pub(crate) struct Plan {
 }
 
 /// Sends what the plan says, from the cursor on.
-pub(crate) fn frames(server: Arc<Server>, cursor: Cursor, mut plan: Plan) -> impl Stream<Item = Bytes> + Send {
+pub(crate) fn frames(
+    server: Arc<Server>,
+    cursor: Cursor,
+    mut plan: Plan,
+) -> impl Stream<Item = Bytes> + Send {
     let initial = std::mem::take(&mut plan.initial).into();
     let next_bookmark = Instant::now() + BOOKMARK_EVERY;
     let at_end = plan.mark_end;
-    let watcher = Watcher { server, cursor, plan, initial, at_end, next_bookmark, columns: true, done: false };
+    let watcher =
+        Watcher { server, cursor, plan, initial, at_end, next_bookmark, columns: true, done: false };
     stream::unfold(watcher, |mut watcher| async move {
         let frame = watcher.next().await?;
         Some((frame, watcher))
@@ -189,7 +194,9 @@ impl Watcher {
         }
         let kind = &self.plan.kind;
         let object = match self.plan.output.shape {
-            Shape::Whole => json!({ "kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata }),
+            Shape::Whole => {
+                json!({ "kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata })
+            }
             Shape::Metadata => {
                 json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata })
             }

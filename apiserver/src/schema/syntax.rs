@@ -11,8 +11,9 @@ pub(super) fn fault(body: &[u8]) -> String {
     }
 }
 
-/// Go's limit on nesting.
-const MAX_DEPTH: usize = 10_000;
+/// Levels of nesting that the reader takes, and so this scanner, which must not exhaust the stack either.
+/// Upstream's limit is 10,000; no object needs a hundred.
+const MAX_DEPTH: usize = 127;
 
 struct Scanner<'a> {
     body: &'a [u8],

@@ -79,7 +79,9 @@ fn assign(pod: &Value, binding: &Value, node: &str, now: &str) -> ApiResult<Valu
     let mut new = pod.clone();
     object::set_at(&mut new, &["spec", "nodeName"], node);
     for map in ["annotations", "labels"] {
-        let Some(given) = object::at(binding, &["metadata", map]).and_then(Value::as_object) else { continue };
+        let Some(given) = object::at(binding, &["metadata", map]).and_then(Value::as_object) else {
+            continue;
+        };
         for (key, value) in given {
             object::set_at(&mut new, &["metadata", map, key], value.clone());
         }

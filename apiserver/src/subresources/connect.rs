@@ -114,7 +114,8 @@ fn encoded(text: &str) -> impl std::fmt::Display + '_ {
 fn passed_on(headers: &HeaderMap) -> HeaderMap {
     let mut kept = headers.clone();
     kept.remove(AUTHORIZATION);
-    let names: Vec<_> = kept.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
+    let names: Vec<_> =
+        kept.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
     names.iter().for_each(|name| {
         kept.remove(name);
     });

@@ -14,7 +14,8 @@ pub(super) fn choose<'a>(pod: &'a Value, wanted: &'a str) -> ApiResult<&'a str> 
         let containers = object::list_at(pod, &["spec", list]);
         containers.iter().map(|container| object::str_at(container, &["name"])).collect()
     };
-    let (main, init, ephemeral) = (names("containers"), names("initContainers"), names("ephemeralContainers"));
+    let (main, init, ephemeral) =
+        (names("containers"), names("initContainers"), names("ephemeralContainers"));
     if !wanted.is_empty() {
         let known = [&main, &init, &ephemeral].into_iter().any(|names| names.contains(&wanted));
         return if known {
@@ -23,7 +24,8 @@ pub(super) fn choose<'a>(pod: &'a Value, wanted: &'a str) -> ApiResult<&'a str> 
             Err(ApiError::bad_request(format!("container {wanted} is not valid for pod {pod_name}")))
         };
     }
-    let default = object::str_at(pod, &["metadata", "annotations", "kubectl.kubernetes.io/default-container"]);
+    let default =
+        object::str_at(pod, &["metadata", "annotations", "kubectl.kubernetes.io/default-container"]);
     if let Some(name) = main.iter().find(|name| **name == default && !default.is_empty()) {
         return Ok(name);
     }

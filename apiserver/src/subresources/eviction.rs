@@ -58,7 +58,8 @@ async fn ask_budget(
     pod: &Value,
     dry_run: bool,
 ) -> ApiResult<()> {
-    let budgets = server.kinds.kind("policy", "v1", "PodDisruptionBudget").ok_or_else(ApiError::no_such_resource)?;
+    let budgets =
+        server.kinds.kind("policy", "v1", "PodDisruptionBudget").ok_or_else(ApiError::no_such_resource)?;
     let protecting = protecting(server, budgets, pod)?;
     let budget = match protecting.as_slice() {
         [] => return Ok(()),
@@ -70,8 +71,7 @@ async fn ask_budget(
     };
     let name = budget.header.name.to_string();
     let now = server.clock.now_seconds().to_string();
-    let transaction =
-        Transaction { server, call, kind: budgets, name: &name, part: Part::Other, dry_run };
+    let transaction = Transaction { server, call, kind: budgets, name: &name, part: Part::Other, dry_run };
     transaction.run(|old| take(pods, pod, old, &now)).await?;
     Ok(())
 }
@@ -97,7 +97,12 @@ fn take(pods: &Kind, pod: &Value, budget: &Value, now: &str) -> ApiResult<Value>
     }
     let allowed = object::int_at(budget, &["status", "disruptionsAllowed"]).unwrap_or(0);
     if allowed < 0 {
-        return Err(ApiError::forbidden("policy", "poddisruptionbudgets", name, "pdb disruptions allowed is negative"));
+        return Err(ApiError::forbidden(
+            "policy",
+            "poddisruptionbudgets",
+            name,
+            "pdb disruptions allowed is negative",
+        ));
     }
     let disrupted = object::at(budget, &["status", "disruptedPods"]).and_then(Value::as_object);
     if disrupted.is_some_and(|pods| pods.len() > MOST_DISRUPTED) {
@@ -105,9 +110,8 @@ fn take(pods: &Kind, pod: &Value, budget: &Value, now: &str) -> ApiResult<Value>
         return Err(ApiError::forbidden("policy", "poddisruptionbudgets", name, why));
     }
     if allowed == 0 {
-        let cause = format!(
-            "The disruption budget {name} needs {desired} healthy pods and has {healthy} currently"
-        );
+        let cause =
+            format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
         return Err(refused(&cause));
     }
     debug_assert_eq!(pods.plural, "pods");

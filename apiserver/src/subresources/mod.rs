@@ -43,7 +43,9 @@ pub(crate) async fn serve(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -
         Subresource::Scale { .. } => scale::serve(server, call, kind, sub).await,
         Subresource::Binding => binding::serve(server, call, kind).await,
         Subresource::Finalize => finalize::serve(server, call, kind).await,
-        Subresource::EphemeralContainers | Subresource::Resize => pod_part::serve(server, call, kind, sub).await,
+        Subresource::EphemeralContainers | Subresource::Resize => {
+            pod_part::serve(server, call, kind, sub).await
+        }
         Subresource::Eviction => eviction::serve(server, call, kind).await,
         Subresource::Token => token::serve(server, call, kind).await,
         Subresource::Log => log::serve(server, call, kind).await,

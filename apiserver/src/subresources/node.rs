@@ -38,7 +38,8 @@ pub(super) async fn send(
     request: Request<Empty<Bytes>>,
 ) -> ApiResult<Response<Incoming>> {
     let address = address(server, node)?;
-    let failed = |error: &dyn std::fmt::Display| ApiError::internal(format!("error dialing backend: {error}"));
+    let failed =
+        |error: &dyn std::fmt::Display| ApiError::internal(format!("error dialing backend: {error}"));
     let connected = tokio::time::timeout(DIAL_TIMEOUT, connect(server, &address)).await;
     let stream = connected
         .map_err(|_| failed(&format!("dial tcp {address}: i/o timeout")))?
@@ -59,7 +60,8 @@ fn address(server: &Server, name: &str) -> ApiResult<String> {
     let of = |kind: &str| addresses.iter().find(|address| address["type"] == kind);
     let address = ["InternalIP", "Hostname", "ExternalIP"].into_iter().find_map(of);
     let host = address.map(|address| object::str_at(address, &["address"])).filter(|host| !host.is_empty());
-    let host = host.ok_or_else(|| ApiError::internal(format!("no preferred addresses found; node {name:?} has none")))?;
+    let host = host
+        .ok_or_else(|| ApiError::internal(format!("no preferred addresses found; node {name:?} has none")))?;
     let port = object::int_at(&node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"]);
     let port = port.filter(|port| *port > 0).unwrap_or(DEFAULT_PORT);
     Ok(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })

@@ -27,7 +27,8 @@ pub(super) async fn serve(
     sub: &Subresource,
 ) -> ApiResult<Answer> {
     let resizes = *sub == Subresource::Resize;
-    let keep = move |new: Value, old: &Value| if resizes { resized(&new, old) } else { with_ephemeral(&new, old) };
+    let keep =
+        move |new: Value, old: &Value| if resizes { resized(&new, old) } else { with_ephemeral(&new, old) };
     match call.verb() {
         Verb::Get => verbs::get(server, call, kind).await,
         Verb::Patch => patch_part(server, call, kind, Part::Other, keep).await,
@@ -35,8 +36,14 @@ pub(super) async fn serve(
             let options = WriteOptions::parse(&call.query, "UpdateOptions")?;
             let object = decode::object(call, kind, options.field_validation)?;
             decode::check_name(call, &object)?;
-            let transaction =
-                Transaction { server, call, kind, name: call.name(), part: Part::Other, dry_run: options.dry_run };
+            let transaction = Transaction {
+                server,
+                call,
+                kind,
+                name: call.name(),
+                part: Part::Other,
+                dry_run: options.dry_run,
+            };
             let change = |old: &Value| {
                 check_version(kind, &object, old)?;
                 keep(object.clone(), old)

@@ -78,11 +78,8 @@ fn check(seconds: i64) -> ApiResult<()> {
 
 /// What the token will be bound to; the object must be there and be the one meant.
 fn bound(server: &Server, call: &Call, account: &Value, request: &Value) -> ApiResult<Bound> {
-    let mut bound = Bound {
-        namespace: call.namespace().to_owned(),
-        serviceaccount: named(account),
-        ..Bound::default()
-    };
+    let mut bound =
+        Bound { namespace: call.namespace().to_owned(), serviceaccount: named(account), ..Bound::default() };
     let Some(reference) = object::at(request, &["spec", "boundObjectRef"]) else { return Ok(bound) };
     let (kind, name) = (object::str_at(reference, &["kind"]), object::str_at(reference, &["name"]));
     let find = |kind: &str| -> ApiResult<Value> {
@@ -114,7 +111,9 @@ fn bound(server: &Server, call: &Call, account: &Value, request: &Value) -> ApiR
         "Secret" => bound.secret = Some(named(&find("Secret")?)),
         "Node" => bound.node = Some(named(&find("Node")?)),
         other => {
-            return Err(ApiError::bad_request(format!("cannot bind token to object of type v1, Kind={other}")));
+            return Err(ApiError::bad_request(format!(
+                "cannot bind token to object of type v1, Kind={other}"
+            )));
         }
     }
     Ok(bound)

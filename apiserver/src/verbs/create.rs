@@ -105,7 +105,9 @@ fn system_fields(server: &Server, object: &mut Value) {
     let uid = server.random.uuid();
     let now = server.clock.now_seconds().to_string();
     let meta = object::meta_mut(object);
-    for foreign in ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink", "resourceVersion"] {
+    for foreign in
+        ["deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink", "resourceVersion"]
+    {
         meta.remove(foreign);
     }
     meta.insert("uid".to_owned(), uid.into());

@@ -52,8 +52,12 @@ pub(crate) fn options(call: &Call, kind: &str) -> ApiResult<Value> {
     let expected = Expected { group: "", version: "v1", kind };
     match body_format(&call.headers)? {
         Format::Protobuf => Ok(protobuf(call, definition, &expected)?.value),
-        Format::Yaml => decode::yaml(&call.body, definition).map_err(|error| expected.refuse(&error)).map(|d| d.value),
-        Format::Json => decode::json(&call.body, definition).map_err(|error| expected.refuse(&error)).map(|d| d.value),
+        Format::Yaml => {
+            decode::yaml(&call.body, definition).map_err(|error| expected.refuse(&error)).map(|d| d.value)
+        }
+        Format::Json => {
+            decode::json(&call.body, definition).map_err(|error| expected.refuse(&error)).map(|d| d.value)
+        }
     }
 }
 
@@ -74,7 +78,8 @@ fn read(call: &Call, definition: Option<&Definition>, expected: &Expected<'_>) -
     };
     let mut decoded = read.map_err(|error| {
         // A body of another kind is told as such, not by the fields that do not fit.
-        let other = decode::json(&call.body, None).ok().and_then(|mut any| expected.check(&mut any.value).err());
+        let other =
+            decode::json(&call.body, None).ok().and_then(|mut any| expected.check(&mut any.value).err());
         other.unwrap_or_else(|| expected.refuse(&error))
     })?;
     expected.check(&mut decoded.value)?;
@@ -143,7 +148,11 @@ impl<'a> Expected<'a> {
     }
 
     fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            self.version.to_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
     }
 
     /// Fills in what the body leaves out and refuses what it gets wrong.
@@ -166,7 +175,9 @@ impl<'a> Expected<'a> {
             let why = if known {
                 format!("converting ({short}.{kind}) to ({short}.{}): unknown conversion", self.kind)
             } else {
-                format!("no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\"")
+                format!(
+                    "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+                )
             };
             return Err(ApiError::bad_request(format!(
                 "{kind} in version {short:?} cannot be handled as a {}: {why}",

@@ -54,7 +54,8 @@ pub(crate) async fn delete(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) 
         }
         Deleted::Marked(bytes) => {
             // Upstream's 202: not yet deleted although the dependents shall go first.
-            let code = if options.orphan_dependents == Some(false) { StatusCode::ACCEPTED } else { StatusCode::OK };
+            let code =
+                if options.orphan_dependents == Some(false) { StatusCode::ACCEPTED } else { StatusCode::OK };
             answer::object(server, call, kind, code, &bytes)
         }
     }
@@ -80,8 +81,7 @@ pub(crate) async fn delete_object(
         let record = super::record(server, kind, call.namespace(), name)?;
         let old = encode::decoded(&record.bytes)?;
         options.check_preconditions(kind, &old)?;
-        let attributes =
-            Attributes { server, call, kind, verb: Verb::Delete, old: Some(&old) };
+        let attributes = Attributes { server, call, kind, verb: Verb::Delete, old: Some(&old) };
         admission::validate(&attributes, &old)?;
         let new = match decide(kind, &old, options, server.clock.now_seconds()) {
             Decision::Pending => return Ok(Deleted::Marked(record.bytes.clone())),
@@ -175,7 +175,9 @@ fn begin(kind: &Kind, new: &mut Value, options: &DeleteOptions, now: Timestamp) 
             return Grace::None;
         };
         // A grace period can only get shorter.
-        let Some(asked) = options.grace_seconds.filter(|asked| *asked < granted) else { return Grace::Pending };
+        let Some(asked) = options.grace_seconds.filter(|asked| *asked < granted) else {
+            return Grace::Pending;
+        };
         let earlier = deletion - SignedDuration::from_secs(granted - asked);
         set_deletion(new, earlier, asked);
         return Grace::Graceful;
@@ -237,7 +239,8 @@ fn finalizers(kind: &Kind, old: &Value, options: &DeleteOptions) -> Vec<String> 
             None => (orphans_by_default(kind), false),
         }
     };
-    let kept = all.iter().filter(|name| !matches!(**name, ORPHAN | FOREGROUND)).map(|name| (*name).to_owned());
+    let kept =
+        all.iter().filter(|name| !matches!(**name, ORPHAN | FOREGROUND)).map(|name| (*name).to_owned());
     let mut finalizers: Vec<String> = kept.collect();
     finalizers.extend(orphan.then(|| ORPHAN.to_owned()));
     finalizers.extend(foreground.then(|| FOREGROUND.to_owned()));
@@ -303,7 +306,8 @@ pub(crate) struct DeleteOptions {
 impl DeleteOptions {
     /// Reads the options from the body, or from the query where there is none.
     pub(crate) fn parse(call: &Call) -> ApiResult<Self> {
-        let body = if call.body.is_empty() { from_query(call)? } else { decode::options(call, "DeleteOptions")? };
+        let body =
+            if call.body.is_empty() { from_query(call)? } else { decode::options(call, "DeleteOptions")? };
         Self::read(&body)
     }
 

@@ -16,7 +16,11 @@ use crate::kinds::Kind;
 use crate::server::Server;
 use crate::status::ApiResult;
 
-pub(crate) async fn delete_collection(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> ApiResult<Answer> {
+pub(crate) async fn delete_collection(
+    server: &Arc<Server>,
+    call: &Call,
+    kind: &Arc<Kind>,
+) -> ApiResult<Answer> {
     let list = ListOptions::parse(&call.query, false)?;
     let options = DeleteOptions::parse(call)?;
     let selection = Selection::new(call, kind, &list)?;

@@ -20,7 +20,8 @@ pub(crate) fn removal(kind: &Kind, object: &Value) -> Change {
 
 /// An object that was stored.
 pub(crate) fn decoded(bytes: &[u8]) -> ApiResult<Value> {
-    serde_json::from_slice(bytes).map_err(|error| ApiError::internal(format!("a stored object is damaged: {error}")))
+    serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::internal(format!("a stored object is damaged: {error}")))
 }
 
 /// The header of an object that the store loads.

@@ -202,7 +202,8 @@ fn head(kind: &Kind, metadata: &Value, shape: Shape) -> Vec<u8> {
         Shape::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
         _ => (format!("{}List", kind.kind), kind.api_version()),
     };
-    format!("{{\"kind\":\"{list}\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},\"items\":[").into_bytes()
+    format!("{{\"kind\":\"{list}\",\"apiVersion\":\"{version}\",\"metadata\":{metadata},\"items\":[")
+        .into_bytes()
 }
 
 /// Where the next page begins, as upstream encodes it.

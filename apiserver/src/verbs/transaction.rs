@@ -89,8 +89,7 @@ impl Transaction<'_> {
     fn finish(&self, new: &mut Value, old: &Value) -> ApiResult<()> {
         let Self { server, call, kind, .. } = self;
         let strategy = &kind.strategy;
-        let attributes =
-            Attributes { server, call, kind, verb: Verb::Update, old: Some(old) };
+        let attributes = Attributes { server, call, kind, verb: Verb::Update, old: Some(old) };
         admission::mutate(&attributes, new)?;
         keep_metadata(new, old);
         match self.part {
