@@ -3,5 +3,6 @@
 mod bad_input;
 mod machinery;
 mod requests;
+mod scheduling;
 mod smoke;
 mod watches;
