@@ -1,12 +1,15 @@
-//! OpenAPI v3: one document a group and version, for `kubectl explain`, `apply` and whoever generates clients.
+//! OpenAPI: version 3 in one document a group and version, for `kubectl explain`, `apply` and whoever generates
+//! clients; version 2 in one document of all, for older ones.
 //!
 //! Promise: made from the rows and the schema alone, so a document says what is served. A document is built when
 //! somebody asks for it and not kept; what stays is its hash, by which clients cache it for good.
 //! Source: apiserver `pkg/server/routes/openapi.go`, kube-openapi `pkg/handler3`.
 
+mod gnostic;
 mod operations;
 mod paths;
 mod schemas;
+mod v2;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +47,9 @@ impl OpenApi {
 
     /// Answers a GET below `/openapi`; `None` if nothing is there.
     pub(crate) fn answer(&self, path: &str, query: &Query, headers: &HeaderMap) -> Option<Answer> {
+        if path == "/openapi/v2" {
+            return Some(self.answer_v2(headers));
+        }
         let path = path.strip_prefix("/openapi/v3")?.trim_matches('/');
         if path.is_empty() {
             return Some(respond::json(StatusCode::OK, self.index().to_string().into_bytes()));
@@ -66,6 +72,29 @@ impl OpenApi {
         answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(lifetime));
         answer.headers_mut().insert(ETAG, HeaderValue::from_str(&tag).ok()?);
         Some(answer)
+    }
+
+    /// The one document of version 2, as protobuf where that is asked for.
+    fn answer_v2(&self, headers: &HeaderMap) -> Answer {
+        let document = self.v2();
+        let wanted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !wanted.contains(gnostic::ACCEPTED) {
+            return respond::json(StatusCode::OK, document.to_string().into_bytes());
+        }
+        let mut answer = respond::json(StatusCode::OK, gnostic::encode(&document));
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(gnostic::SENT));
+        answer
+    }
+
+    /// The document of version 2.
+    fn v2(&self) -> Value {
+        let mut paths = Map::new();
+        for path in self.document_paths() {
+            paths.extend(self.paths(&path).into_iter().flatten());
+        }
+        let mut wanted = BTreeSet::new();
+        paths.values().for_each(|path| schemas::references(path, &mut wanted));
+        v2::document(&paths, &schemas::reachable(wanted, &self.kinds, &Descriptions::inflate()))
     }
 
     /// `/openapi/v3`: where each document is, with its hash.
@@ -91,19 +120,24 @@ impl OpenApi {
     }
 
     fn build(&self, path: &str, descriptions: &Descriptions) -> Option<Document> {
-        let mut parts = path.split('/');
-        let paths = match (parts.next()?, parts.next(), parts.next(), parts.next()) {
+        let paths = self.paths(path)?;
+        let bytes = self.with_schemas(paths, descriptions).to_string().into_bytes();
+        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
+        self.hashes.lock().insert(path.to_owned(), hash.clone());
+        Some(Document { bytes, hash })
+    }
+
+    /// The paths that a document describes.
+    fn paths(&self, document: &str) -> Option<Map<String, Value>> {
+        let mut parts = document.split('/');
+        Some(match (parts.next()?, parts.next(), parts.next(), parts.next()) {
             ("api", None, None, None) => root("/api/", "getCoreAPIVersions", "core", "APIVersions"),
             ("apis", None, None, None) => root("/apis/", "getAPIVersions", "apis", "APIGroupList"),
             ("api", Some(version), None, None) => self.group_version("", version)?,
             ("apis", Some(group), None, None) => self.group(group)?,
             ("apis", Some(group), Some(version), None) => self.group_version(group, version)?,
             _ => return None,
-        };
-        let bytes = self.with_schemas(paths, descriptions).to_string().into_bytes();
-        let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
-        self.hashes.lock().insert(path.to_owned(), hash.clone());
-        Some(Document { bytes, hash })
+        })
     }
 
     fn document_paths(&self) -> BTreeSet<String> {

@@ -96,3 +96,14 @@ fn shared_parameters_stand_beside_the_methods() {
     assert_eq!(names(proxy), ["name", "path", "path"]);
     assert_eq!(proxy["head"]["operationId"], "connectCoreV1HeadNodeProxyWithPath");
 }
+
+#[test]
+fn version_two_has_every_kind_once() {
+    let openapi = OpenApi::new(Kinds::builtin());
+    let document = openapi.v2();
+    assert!(document["paths"].get("/apis/apps/v1/namespaces/{namespace}/deployments/{name}").is_some());
+    let pod = &document["definitions"]["io.k8s.api.core.v1.Pod"];
+    assert_eq!(pod["properties"]["spec"]["$ref"], "#/definitions/io.k8s.api.core.v1.PodSpec");
+    assert!(pod["properties"]["spec"].get("allOf").is_none());
+    assert!(gnostic::encode(&document).len() > 500_000);
+}

@@ -11,11 +11,12 @@ mod wire;
 use serde_json::Value;
 
 pub use wire::WireError;
+pub(crate) use wire::Writer;
 
 use super::definition::Definition;
 use super::load::Registry;
 use super::zero::settle;
-use wire::{Reader, Writer};
+use wire::Reader;
 
 /// The first bytes of every protobuf body.
 pub const MAGIC: &[u8; 4] = b"k8s\0";

@@ -133,36 +133,36 @@ impl<'a> Reader<'a> {
 
 /// Writes the fields of one message.
 #[derive(Debug, Default)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     out: Vec<u8>,
 }
 
 impl Writer {
-    pub(super) fn starting_with(prefix: &[u8]) -> Self {
+    pub(crate) fn starting_with(prefix: &[u8]) -> Self {
         Self { out: prefix.to_vec() }
     }
 
-    pub(super) fn int(&mut self, number: u32, value: i64) {
+    pub(crate) fn int(&mut self, number: u32, value: i64) {
         self.varint(u64::from(number) << 3);
         self.varint(value.cast_unsigned());
     }
 
-    pub(super) fn float(&mut self, number: u32, value: f64) {
+    pub(crate) fn float(&mut self, number: u32, value: f64) {
         self.varint(u64::from(number) << 3 | 1);
         self.out.extend_from_slice(&value.to_bits().to_le_bytes());
     }
 
-    pub(super) fn bytes(&mut self, number: u32, value: &[u8]) {
+    pub(crate) fn bytes(&mut self, number: u32, value: &[u8]) {
         self.varint(u64::from(number) << 3 | 2);
         self.varint(value.len() as u64);
         self.out.extend_from_slice(value);
     }
 
-    pub(super) fn text(&mut self, number: u32, value: &str) {
+    pub(crate) fn text(&mut self, number: u32, value: &str) {
         self.bytes(number, value.as_bytes());
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.out
     }
 
