@@ -31,8 +31,8 @@ pub struct FieldError {
     pub kind: FieldErrorKind,
     /// The field, such as `spec.containers[0].name`.
     pub field: String,
-    /// The value complained about, where the text shows it.
-    pub value: Option<Value>,
+    /// The value complained about as the text shows it, where it does.
+    pub value: Option<String>,
     /// What to do about it; may be empty.
     pub detail: String,
 }
@@ -97,6 +97,17 @@ impl FieldError {
         Self::new(FieldErrorKind::NotFound, at, Some(value.into()), "")
     }
 
+    /// For values that upstream shows in another form than the API's: its internal structs as JSON.
+    pub fn invalid_as(at: Path<'_>, shown: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { value: Some(shown.into()), ..Self::new(FieldErrorKind::Invalid, at, None, detail) }
+    }
+
+    /// The same error with more to say.
+    pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = detail.into();
+        self
+    }
+
     /// The value is none of `supported`, which the text lists in the order given.
     pub fn not_supported(at: Path<'_>, value: impl Into<Value>, supported: &[&str]) -> Self {
         let quoted: Vec<_> = supported.iter().map(|one| quote(one)).collect();
@@ -125,10 +136,7 @@ impl FieldError {
         let mut text = self.kind.text().to_owned();
         if let Some(value) = &self.value {
             text.push_str(": ");
-            match value {
-                Value::String(string) => text.push_str(&quote(string)),
-                other => text.push_str(&other.to_string()),
-            }
+            text.push_str(value);
         }
         if !self.detail.is_empty() {
             text.push_str(": ");
@@ -138,6 +146,10 @@ impl FieldError {
     }
 
     fn new(kind: FieldErrorKind, at: Path<'_>, value: Option<Value>, detail: impl Into<String>) -> Self {
+        let value = value.map(|value| match value {
+            Value::String(text) => quote(&text),
+            other => other.to_string(),
+        });
         Self { kind, field: at.to_string(), value, detail: detail.into() }
     }
 }

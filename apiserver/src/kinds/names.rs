@@ -110,6 +110,57 @@ pub(super) fn label_value(value: &str) -> Complaints {
     complaints
 }
 
+/// A subdomain whose labels may hold underscores, as DNS search paths do.
+pub(super) fn subdomain_with_underscores(value: &str) -> Complaints {
+    const TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
+    let mut complaints = too_long(value, SUBDOMAIN_MAX);
+    let plain = |part: &str| is_label(&part.strip_prefix('_').unwrap_or(part).replace('_', "-"));
+    if !value.split('.').all(plain) {
+        complaints.push(TEXT.to_owned());
+    }
+    complaints
+}
+
+/// A subdomain below `*.`.
+pub(super) fn wildcard_subdomain(value: &str) -> Complaints {
+    const TEXT: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+    let mut complaints = too_long(value, SUBDOMAIN_MAX);
+    if !value.strip_prefix("*.").is_some_and(is_subdomain) {
+        complaints.push(TEXT.to_owned());
+    }
+    complaints
+}
+
+/// The name of an environment variable.
+pub(super) fn variable(value: &str) -> Complaints {
+    let mut complaints = Complaints::new();
+    if value.is_empty() {
+        complaints.push("environment variable name must be non-empty".to_owned());
+    }
+    if !value.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=') {
+        let text = "a valid environment variable name must consist only of printable ASCII characters other than '='";
+        complaints.push(text.to_owned());
+    }
+    complaints
+}
+
+/// A key of a ConfigMap or Secret, which can become the name of a file.
+pub(super) fn config_key(value: &str) -> Complaints {
+    const TEXT: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+    let mut complaints = too_long(value, SUBDOMAIN_MAX);
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if value.is_empty() || !value.bytes().all(good) {
+        complaints.push(TEXT.to_owned());
+    }
+    match value {
+        "." => complaints.push("must not be '.'".to_owned()),
+        ".." => complaints.push("must not be '..'".to_owned()),
+        value if value.starts_with("..") => complaints.push("must not start with '..'".to_owned()),
+        _ => {}
+    }
+    complaints
+}
+
 /// One part of a URL's path.
 pub(super) fn path_segment(value: &str, is_prefix: bool) -> Complaints {
     let mut complaints = Complaints::new();
@@ -134,7 +185,11 @@ fn ip(value: &str) -> Complaints {
 
 /// The complaint about more than `limit` bytes.
 pub(super) fn too_long(value: &str, limit: usize) -> Complaints {
-    if value.len() > limit { vec![format!("must be no more than {limit} bytes")] } else { Complaints::new() }
+    if value.len() > limit {
+        vec![format!("must be no more than {limit} characters")]
+    } else {
+        Complaints::new()
+    }
 }
 
 pub(super) fn is_subdomain(value: &str) -> bool {
@@ -182,7 +237,7 @@ mod tests {
         assert_eq!(qualified("/x"), ["prefix part must be non-empty"]);
         assert!(qualified("a/b/c")[0].starts_with("a valid label key must consist of"));
         assert!(qualified("a b")[0].starts_with("name part must consist of"));
-        assert_eq!(label(&"a".repeat(64)), ["must be no more than 63 bytes"]);
+        assert_eq!(label(&"a".repeat(64)), ["must be no more than 63 characters"]);
         assert_eq!(path_segment("a/b", false), ["may not contain '/'"]);
         assert_eq!(NameRule::Subdomain.check("web-", false).len(), 1);
     }

@@ -4,12 +4,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::V1;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kinds::Subresource;
+use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
+use crate::kinds::metadata;
 use crate::kinds::pod;
 use crate::kinds::read::{Read, child, default, default_text};
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
+use crate::kinds::workload;
 
 const SPEC: &str = "io.k8s.api.apps.v1.DaemonSetSpec";
 const STATUS: &str = "io.k8s.api.apps.v1.DaemonSetStatus";
@@ -35,7 +39,15 @@ pub(super) fn row() -> Row {
         .short(&["ds"])
         .category("all")
         .subresources(&[Subresource::Status])
-        .strategy(Rules { status: Some(NEW_STATUS), defaults, create, update, ..Rules::SPEC_AND_STATUS })
+        .strategy(Rules {
+            status: Some(NEW_STATUS),
+            defaults,
+            create,
+            update,
+            validate: check,
+            validate_update: check_update,
+            ..Rules::SPEC_AND_STATUS
+        })
         .columns(columns, cells)
 }
 
@@ -60,6 +72,54 @@ fn update(set: &mut Value, old: &Value) {
     let last: i64 = old["metadata"]["annotations"].text(TEMPLATE_GENERATION).parse().unwrap_or(1);
     let next = last + i64::from(set["spec"]["template"] != old["spec"]["template"]);
     set["metadata"]["annotations"][TEMPLATE_GENERATION] = next.to_string().into();
+}
+
+fn check(set: &Value, errors: &mut FieldErrors) {
+    const AT: Path<'static> = Path::root("spec");
+    let spec = &set["spec"];
+    let (selector, template) = (&spec["selector"], &spec["template"]);
+    checks::selector(AT.child("selector"), selector, errors);
+    workload::selects_its_template(AT.child("template"), selector, template, errors);
+    if !selector.is_null() && checks::is_empty_selector(selector) {
+        let why = "empty selector is invalid for daemonset";
+        errors.push(FieldError::invalid(AT.child("selector"), selector.clone(), why));
+    }
+    workload::lasting_template(AT.child("template"), template, "DaemonSet", errors);
+    checks::not_negative(AT.child("minReadySeconds"), spec.int("minReadySeconds"), errors);
+    update_strategy(AT.child("updateStrategy"), &spec["updateStrategy"], errors);
+    checks::not_negative(AT.child("revisionHistoryLimit"), spec.int("revisionHistoryLimit"), errors);
+}
+
+fn update_strategy(at: Path<'_>, strategy: &Value, errors: &mut FieldErrors) {
+    match strategy.text("type") {
+        "OnDelete" => {}
+        "RollingUpdate" => rolling(at.child("rollingUpdate"), &strategy["rollingUpdate"], errors),
+        other => errors.push(FieldError::not_supported(at, other, &["RollingUpdate", "OnDelete"])),
+    }
+}
+
+/// Either old pods go before new ones come, or the other way round.
+fn rolling(at: Path<'_>, rolling: &Value, errors: &mut FieldErrors) {
+    let (unavailable, surge) = (&rolling["maxUnavailable"], &rolling["maxSurge"]);
+    for (field, value) in [("maxUnavailable", unavailable), ("maxSurge", surge)] {
+        checks::count_or_percent(at.child(field), value, errors);
+        checks::at_most_everything(at.child(field), value, errors);
+    }
+    match (checks::is_zero(unavailable), checks::is_zero(surge)) {
+        (false, false) => {
+            let why = "may not be set when maxUnavailable is non-zero";
+            errors.push(FieldError::invalid(at.child("maxSurge"), surge.clone(), why));
+        }
+        (true, true) => {
+            errors.push(FieldError::required(at.child("maxUnavailable"), "cannot be 0 when maxSurge is 0"));
+        }
+        _ => {}
+    }
+}
+
+fn check_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let at = Path::root("spec");
+    metadata::immutable(at.child("selector"), &new["spec"]["selector"], &old["spec"]["selector"], errors);
 }
 
 fn cells(set: &Value, now: Timestamp) -> Vec<Value> {

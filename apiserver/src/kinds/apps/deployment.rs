@@ -4,12 +4,16 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{SCALE, V1};
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kinds::Subresource;
+use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
+use crate::kinds::metadata;
 use crate::kinds::pod;
 use crate::kinds::read::{Read, default, default_text};
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
+use crate::kinds::workload;
 
 const SPEC: &str = "io.k8s.api.apps.v1.DeploymentSpec";
 const STATUS: &str = "io.k8s.api.apps.v1.DeploymentStatus";
@@ -30,7 +34,12 @@ pub(super) fn row() -> Row {
         .short(&["deploy"])
         .category("all")
         .subresources(&[SCALE, Subresource::Status])
-        .strategy(Rules { defaults, ..Rules::SPEC_AND_STATUS })
+        .strategy(Rules {
+            defaults,
+            validate: check,
+            validate_update: check_update,
+            ..Rules::SPEC_AND_STATUS
+        })
         .columns(columns, cells)
 }
 
@@ -49,6 +58,58 @@ fn defaults(deployment: &mut Value) {
     default(spec, "revisionHistoryLimit", 10);
     default(spec, "progressDeadlineSeconds", 600);
     pod::defaults::template(&mut spec["template"]);
+}
+
+fn check(deployment: &Value, errors: &mut FieldErrors) {
+    const AT: Path<'static> = Path::root("spec");
+    let spec = &deployment["spec"];
+    checks::not_negative(AT.child("replicas"), spec.int("replicas"), errors);
+    let empty = "empty selector is invalid for deployment";
+    workload::selector(AT.child("selector"), &spec["selector"], empty, errors);
+    workload::selects_its_template(AT.child("template"), &spec["selector"], &spec["template"], errors);
+    workload::lasting_template(AT.child("template"), &spec["template"], "ReplicaSet", errors);
+    strategy(AT.child("strategy"), &spec["strategy"], errors);
+    checks::none_negative(
+        AT,
+        spec,
+        &["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"],
+        errors,
+    );
+    if let Some(deadline) = spec.int("progressDeadlineSeconds") {
+        if deadline <= spec.int("minReadySeconds").unwrap_or_default() {
+            let why = "must be greater than minReadySeconds";
+            errors.push(FieldError::invalid(AT.child("progressDeadlineSeconds"), deadline, why));
+        }
+    }
+}
+
+fn strategy(at: Path<'_>, strategy: &Value, errors: &mut FieldErrors) {
+    let rolling_at = at.child("rollingUpdate");
+    match strategy.text("type") {
+        "Recreate" if strategy.has("rollingUpdate") => {
+            let why = "may not be specified when strategy `type` is 'Recreate'";
+            errors.push(FieldError::forbidden(rolling_at, why));
+        }
+        "Recreate" => {}
+        "RollingUpdate" => rolling(rolling_at, &strategy["rollingUpdate"], errors),
+        other => errors.push(FieldError::not_supported(at, other, &["Recreate", "RollingUpdate"])),
+    }
+}
+
+fn rolling(at: Path<'_>, rolling: &Value, errors: &mut FieldErrors) {
+    let (unavailable, surge) = (&rolling["maxUnavailable"], &rolling["maxSurge"]);
+    checks::count_or_percent(at.child("maxUnavailable"), unavailable, errors);
+    checks::count_or_percent(at.child("maxSurge"), surge, errors);
+    if checks::is_zero(unavailable) && checks::is_zero(surge) {
+        let why = "may not be 0 when `maxSurge` is 0";
+        errors.push(FieldError::invalid(at.child("maxUnavailable"), unavailable.clone(), why));
+    }
+    checks::at_most_everything(at.child("maxUnavailable"), unavailable, errors);
+}
+
+fn check_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let at = Path::root("spec");
+    metadata::immutable(at.child("selector"), &new["spec"]["selector"], &old["spec"]["selector"], errors);
 }
 
 fn cells(deployment: &Value, now: Timestamp) -> Vec<Value> {

@@ -4,13 +4,17 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{SCALE, V1};
+use crate::field::{FieldErrors, Path};
 use crate::kinds::Subresource;
+use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::fields::{self, SelectableField};
+use crate::kinds::metadata;
 use crate::kinds::pod;
 use crate::kinds::read::default;
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
+use crate::kinds::workload;
 
 const SPEC: &str = "io.k8s.api.apps.v1.ReplicaSetSpec";
 const STATUS: &str = "io.k8s.api.apps.v1.ReplicaSetStatus";
@@ -40,9 +44,26 @@ pub(super) fn row() -> Row {
                 default(&mut set["spec"], "replicas", 1);
                 pod::defaults::template(&mut set["spec"]["template"]);
             },
+            validate: check,
+            validate_update: check_update,
             ..Rules::SPEC_AND_STATUS
         })
         .columns(columns, cells)
+}
+
+fn check(set: &Value, errors: &mut FieldErrors) {
+    const AT: Path<'static> = Path::root("spec");
+    let spec = &set["spec"];
+    checks::none_negative(AT, spec, &["replicas", "minReadySeconds"], errors);
+    let empty = "empty selector is invalid for deployment";
+    workload::selector(AT.child("selector"), &spec["selector"], empty, errors);
+    workload::selects_its_template(AT.child("template"), &spec["selector"], &spec["template"], errors);
+    workload::lasting_template(AT.child("template"), &spec["template"], "ReplicaSet", errors);
+}
+
+fn check_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let at = Path::root("spec");
+    metadata::immutable(at.child("selector"), &new["spec"]["selector"], &old["spec"]["selector"], errors);
 }
 
 fn cells(set: &Value, now: Timestamp) -> Vec<Value> {

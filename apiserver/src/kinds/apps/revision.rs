@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::V1;
+use crate::field::{FieldError, FieldErrors, Path};
+use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
+use crate::kinds::metadata;
 use crate::kinds::read::Read;
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
@@ -17,8 +20,19 @@ pub(super) fn row() -> Row {
         columns::age(),
     ];
     Row::namespaced(V1, "ControllerRevision", "controllerrevisions")
-        .strategy(Rules::PLAIN)
+        .strategy(Rules { validate: check, validate_update: check_update, ..Rules::PLAIN })
         .columns(columns, cells)
+}
+
+fn check(revision: &Value, errors: &mut FieldErrors) {
+    if !revision.has("data") {
+        errors.push(FieldError::required(Path::root("data"), "data is mandatory"));
+    }
+    checks::not_negative(Path::root("revision"), revision.int("revision"), errors);
+}
+
+fn check_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    metadata::immutable(Path::root("data"), &new["data"], &old["data"], errors);
 }
 
 fn cells(object: &Value, now: Timestamp) -> Vec<Value> {

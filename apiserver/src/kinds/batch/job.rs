@@ -4,13 +4,18 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::V1;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kinds::Subresource;
+use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::fields::{self, SelectableField};
+use crate::kinds::metadata;
 use crate::kinds::pod;
+use crate::kinds::pod::validate;
 use crate::kinds::read::{Read, default, default_text, items_mut};
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
+use crate::kinds::workload;
 
 const SPEC: &str = "io.k8s.api.batch.v1.JobSpec";
 const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
@@ -35,7 +40,13 @@ pub(super) fn row() -> Row {
         .fields([SelectableField::computed("status.successful", |job| {
             fields::text(&columns::number(&job["status"]["succeeded"]))
         })])
-        .strategy(Rules { defaults, create, ..Rules::SPEC_AND_STATUS })
+        .strategy(Rules {
+            defaults,
+            create,
+            validate: check,
+            validate_update: check_update,
+            ..Rules::SPEC_AND_STATUS
+        })
         .columns(columns, cells)
 }
 
@@ -79,6 +90,90 @@ fn create(job: &mut Value) {
     }
     job["spec"]["selector"]["matchLabels"][UID_LABEL] = uid;
     defaults(job);
+}
+
+fn check(job: &Value, errors: &mut FieldErrors) {
+    const AT: Path<'static> = Path::root("spec");
+    let spec = &job["spec"];
+    self::spec(AT, spec, errors);
+    if spec["selector"].is_null() {
+        errors.push(FieldError::required(AT.child("selector"), ""));
+    } else {
+        checks::selector(AT.child("selector"), &spec["selector"], errors);
+    }
+    workload::selects_its_template(AT.child("template"), &spec["selector"], &spec["template"], errors);
+}
+
+/// The spec of a job, or of the jobs of a CronJob.
+pub(super) fn spec(at: Path<'_>, spec: &Value, errors: &mut FieldErrors) {
+    const NUMBERS: [&str; 7] = [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+        "maxFailedIndexes",
+    ];
+    checks::none_negative(at, spec, &NUMBERS, errors);
+    let mode = spec.text("completionMode");
+    checks::maybe_one_of(at.child("completionMode"), mode, &["Indexed", "NonIndexed"], errors);
+    if mode == "Indexed" && !spec.has("completions") {
+        let why = "when completion mode is Indexed";
+        errors.push(FieldError::required(at.child("completions"), why));
+    }
+    if mode != "Indexed" && spec.has("backoffLimitPerIndex") {
+        let why = "requires indexed completion mode";
+        errors.push(FieldError::invalid(
+            at.child("backoffLimitPerIndex"),
+            spec["backoffLimitPerIndex"].clone(),
+            why,
+        ));
+    }
+    let replacement = spec.text("podReplacementPolicy");
+    let words: &[&str] =
+        if spec.has("podFailurePolicy") { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
+    checks::maybe_one_of(at.child("podReplacementPolicy"), replacement, words, errors);
+    let template_at = at.child("template");
+    validate::template(template_at, &spec["template"], errors);
+    let policy_at = template_at.child("spec.restartPolicy");
+    match spec["template"]["spec"].text("restartPolicy") {
+        "" | "Always" => {
+            let why = "valid values: \"OnFailure\", \"Never\"";
+            errors.push(FieldError::required(policy_at, why));
+        }
+        "OnFailure" if spec.has("podFailurePolicy") => {
+            let why = "only \"Never\" is supported when podFailurePolicy is specified";
+            errors.push(FieldError::invalid(policy_at, "OnFailure", why));
+        }
+        "OnFailure" | "Never" => {}
+        other => errors.push(FieldError::not_supported(policy_at, other, &["OnFailure", "Never"])),
+    }
+}
+
+fn check_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    const AT: Path<'static> = Path::root("spec");
+    let (new, old) = (&new["spec"], &old["spec"]);
+    // An indexed job may grow and shrink as a whole.
+    let elastic = new.text("completionMode") == "Indexed" && new["completions"] == new["parallelism"];
+    if !elastic {
+        metadata::immutable(AT.child("completions"), &new["completions"], &old["completions"], errors);
+    }
+    // Where the pods of a job may go can change as long as it has not started.
+    let suspended = old.flag("suspend") && new.flag("suspend");
+    if !suspended {
+        metadata::immutable(AT.child("template"), &new["template"], &old["template"], errors);
+    }
+    for field in [
+        "selector",
+        "completionMode",
+        "podFailurePolicy",
+        "backoffLimitPerIndex",
+        "managedBy",
+        "successPolicy",
+    ] {
+        metadata::immutable(AT.child(field), &new[field], &old[field], errors);
+    }
 }
 
 fn cells(job: &Value, now: Timestamp) -> Vec<Value> {

@@ -1,16 +1,19 @@
 //! ReplicationController, the predecessor of ReplicaSet.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::V1;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kinds::Subresource;
+use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::fields::{self, SelectableField};
 use crate::kinds::pod;
-use crate::kinds::read::default;
+use crate::kinds::read::{Read, default};
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
+use crate::kinds::workload;
 
 const SPEC: &str = "io.k8s.api.core.v1.ReplicationControllerSpec";
 const STATUS: &str = "io.k8s.api.core.v1.ReplicationControllerStatus";
@@ -39,7 +42,12 @@ pub(super) fn row() -> Row {
         .fields([SelectableField::computed("status.replicas", |object| {
             fields::text(&columns::number(&object["status"]["replicas"]))
         })])
-        .strategy(Rules { status: Some(r#"{"replicas": 0}"#), defaults, ..Rules::SPEC_AND_STATUS })
+        .strategy(Rules {
+            status: Some(r#"{"replicas": 0}"#),
+            defaults,
+            validate: check,
+            ..Rules::SPEC_AND_STATUS
+        })
         .columns(columns, cells)
 }
 
@@ -57,6 +65,24 @@ fn defaults(object: &mut Value) {
         }
     }
     pod::defaults::template(&mut object["spec"]["template"]);
+}
+
+fn check(controller: &Value, errors: &mut FieldErrors) {
+    const AT: Path<'static> = Path::root("spec");
+    let spec = &controller["spec"];
+    checks::not_negative(AT.child("minReadySeconds"), spec.int("minReadySeconds"), errors);
+    if spec["selector"].as_object().is_none_or(Map::is_empty) {
+        errors.push(FieldError::required(AT.child("selector"), ""));
+    }
+    checks::not_negative(AT.child("replicas"), spec.int("replicas"), errors);
+    let template_at = AT.child("template");
+    if spec["template"].is_null() {
+        errors.push(FieldError::required(template_at, ""));
+        return;
+    }
+    let selector = json!({"matchLabels": spec["selector"]});
+    workload::selects_its_template(template_at, &selector, &spec["template"], errors);
+    workload::lasting_template(template_at, &spec["template"], "ReplicationController", errors);
 }
 
 fn cells(object: &Value, now: Timestamp) -> Vec<Value> {

@@ -4,6 +4,8 @@ mod cells;
 pub(super) mod defaults;
 pub(super) mod qos;
 pub(super) mod template;
+mod update;
+pub(super) mod validate;
 
 use serde_json::{Value, json};
 
@@ -12,7 +14,7 @@ use super::core::V1;
 use super::fields::SelectableField;
 use super::read::Read;
 use super::row::Row;
-use super::strategy::{Rules, Strategy, keep_all_but_status};
+use super::strategy::{Strategy, keep_all_but_status};
 use crate::field::FieldErrors;
 use crate::object;
 
@@ -97,7 +99,15 @@ impl Strategy for PodStrategy {
     }
 
     fn validate(&self, pod: &Value) -> FieldErrors {
-        Rules::PLAIN.validate(pod)
+        validate::pod(pod)
+    }
+
+    fn validate_update(&self, pod: &Value, old: &Value) -> FieldErrors {
+        update::pod(pod, old)
+    }
+
+    fn validate_status_update(&self, pod: &Value, old: &Value) -> FieldErrors {
+        update::status(pod, old)
     }
 
     /// A pod that no kubelet runs, or that has ended, goes at once; a running one gets its time.
