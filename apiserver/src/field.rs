@@ -93,6 +93,11 @@ impl FieldError {
         Self::new(FieldErrorKind::Duplicate, at, Some(value.into()), "")
     }
 
+    /// A duplicate that upstream shows in another form than the API's.
+    pub fn duplicate_as(at: Path<'_>, shown: impl Into<String>) -> Self {
+        Self { value: Some(shown.into()), ..Self::new(FieldErrorKind::Duplicate, at, None, "") }
+    }
+
     pub fn not_found(at: Path<'_>, value: impl Into<Value>) -> Self {
         Self::new(FieldErrorKind::NotFound, at, Some(value.into()), "")
     }

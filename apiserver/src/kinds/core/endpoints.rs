@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::V1;
+use crate::field::{FieldError, FieldErrors, Path};
+use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::read::{Read, default_text, items_mut};
 use crate::kinds::row::Row;
@@ -22,6 +24,7 @@ pub(super) fn row() -> Row {
         .short(&["ep"])
         .strategy(Rules {
             create_on_update: true,
+            validate: check,
             defaults: |endpoints| {
                 for subset in items_mut(endpoints, "subsets") {
                     items_mut(subset, "ports").for_each(|port| default_text(port, "protocol", "TCP"));
@@ -57,4 +60,45 @@ fn addresses(object: &Value) -> String {
 
 fn host_port(ip: &str, port: i64) -> String {
     if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
+}
+
+fn check(endpoints: &Value, errors: &mut FieldErrors) {
+    let at = Path::root("subsets");
+    for (index, subset) in endpoints.list("subsets").iter().enumerate() {
+        let at = at.index(index);
+        if subset.list("addresses").is_empty() && subset.list("notReadyAddresses").is_empty() {
+            errors.push(FieldError::required(at, "must specify `addresses` or `notReadyAddresses`"));
+        }
+        for list in ["addresses", "notReadyAddresses"] {
+            let at = at.child(list);
+            for (index, address) in subset.list(list).iter().enumerate() {
+                check_address(at.index(index), address, errors);
+            }
+        }
+        let ports_at = at.child("ports");
+        let ports = subset.list("ports");
+        for (index, port) in ports.iter().enumerate() {
+            let at = ports_at.index(index);
+            let name = port.text("name");
+            if !name.is_empty() {
+                checks::label(at.child("name"), name, errors);
+            } else if ports.len() > 1 {
+                errors.push(FieldError::required(at.child("name"), ""));
+            }
+            checks::port_number(at.child("port"), port.int("port").unwrap_or_default(), errors);
+            checks::one_of(at.child("protocol"), port.text("protocol"), &["SCTP", "TCP", "UDP"], errors);
+        }
+    }
+}
+
+fn check_address(at: Path<'_>, address: &Value, errors: &mut FieldErrors) {
+    let ip = address.text("ip");
+    checks::ip(at.child("ip"), ip, errors);
+    if !address.text("hostname").is_empty() {
+        checks::label(at.child("hostname"), address.text("hostname"), errors);
+    }
+    if address.has("nodeName") {
+        checks::subdomain(at.child("nodeName"), address.text("nodeName"), errors);
+    }
+    checks::reachable_ip(at.child("ip"), ip, errors);
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::V1;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kinds::columns::{self, Column};
 use crate::kinds::fields::SelectableField;
 use crate::kinds::read::Read;
@@ -54,7 +55,7 @@ pub(super) fn events_group() -> Row {
         .columns(table(), cells)
 }
 
-const RULES: Rules = Rules { create_on_update: true, ..Rules::PLAIN };
+const RULES: Rules = Rules { create_on_update: true, validate: check, ..Rules::PLAIN };
 
 fn table() -> Vec<Column> {
     let mut name = columns::name();
@@ -132,6 +133,20 @@ fn source(event: &Value) -> String {
     match host {
         "" => reporter(event).to_owned(),
         host => format!("{}, {host}", reporter(event)),
+    }
+}
+
+/// An event lives where what it is about lives; what has no namespace is told of in `default`.
+fn check(event: &Value, errors: &mut FieldErrors) {
+    let (field, about) = match event.get("involvedObject") {
+        Some(about) => ("involvedObject", about),
+        None => ("regarding", &event["regarding"]),
+    };
+    let (own, its) = (event["metadata"].text("namespace"), about.text("namespace"));
+    let fits = if its.is_empty() { matches!(own, "default" | "kube-system" | "") } else { its == own };
+    if !fits {
+        let at = Path::root(field);
+        errors.push(FieldError::invalid(at.child("namespace"), its, "does not match event.namespace"));
     }
 }
 

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::V1;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kinds::Subresource;
+use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::fields::SelectableField;
 use crate::kinds::names::NameRule;
@@ -52,7 +54,20 @@ const RULES: Rules = Rules {
             }
         }
     },
+    validate: check,
     // Only the finalize subresource writes the finalizers.
     update: |namespace, old| namespace["spec"]["finalizers"] = old["spec"]["finalizers"].clone(),
     ..Rules::PLAIN
 };
+
+fn check(namespace: &Value, errors: &mut FieldErrors) {
+    let at = Path::root("spec");
+    let at = at.child("finalizers");
+    for name in namespace["spec"].list("finalizers").iter().filter_map(Value::as_str) {
+        checks::qualified(at, name, errors);
+        if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(at, name, why));
+        }
+    }
+}

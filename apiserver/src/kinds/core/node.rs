@@ -4,10 +4,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::V1;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kinds::Subresource;
+use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::fields::SelectableField;
+use crate::kinds::names;
 use crate::kinds::read::Read;
+use crate::kinds::resources;
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
 
@@ -40,8 +44,12 @@ pub(super) fn row() -> Row {
         .columns(columns, cells)
 }
 
-const RULES: Rules =
-    Rules { update: |node, old| crate::object::carry_over(node, old, "status"), ..Rules::PLAIN };
+const RULES: Rules = Rules {
+    update: |node, old| crate::object::carry_over(node, old, "status"),
+    validate: check,
+    validate_update: check_update,
+    ..Rules::PLAIN
+};
 
 fn cells(node: &Value, now: Timestamp) -> Vec<Value> {
     let info = &node["status"]["nodeInfo"];
@@ -91,6 +99,64 @@ fn roles(node: &Value) -> String {
 fn address<'a>(node: &'a Value, kind: &str) -> &'a str {
     let addresses = node["status"].list("addresses");
     addresses.iter().find(|one| one.text("type") == kind).map(|one| one.text("address")).unwrap_or_default()
+}
+
+fn check(node: &Value, errors: &mut FieldErrors) {
+    // Upstream looks for taints in metadata.
+    let at = Path::root("metadata");
+    taints(at.child("taints"), node["spec"].list("taints"), errors);
+    let status_at = Path::root("status");
+    for field in ["capacity", "allocatable"] {
+        let at = status_at.child(field);
+        for (resource, value) in node["status"].entries(field) {
+            resources::amount(at.child(resource), resource, value, errors);
+        }
+    }
+    let spec_at = Path::root("spec");
+    let cidrs_at = spec_at.child("podCIDRs");
+    for (index, cidr) in node["spec"].list("podCIDRs").iter().filter_map(Value::as_str).enumerate() {
+        checks::cidr(cidrs_at.index(index), cidr, errors);
+    }
+}
+
+fn taints(at: Path<'_>, taints: &[Value], errors: &mut FieldErrors) {
+    let mut seen = Vec::new();
+    for (index, taint) in taints.iter().enumerate() {
+        let at = at.index(index);
+        let (key, effect) = (taint.text("key"), taint.text("effect"));
+        checks::qualified(at.child("key"), key, errors);
+        let complaints = names::label_value(taint.text("value"));
+        if !complaints.is_empty() {
+            errors.push(FieldError::invalid(at.child("value"), taint.text("value"), complaints.join(";")));
+        }
+        checks::one_of(at.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"], errors);
+        if seen.contains(&(key, effect)) {
+            let why = "taints must be unique by key and effect pair";
+            // Upstream shows its internal struct.
+            let shown = format!(
+                "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":null}}",
+                taint["key"],
+                Value::from(taint.text("value")),
+                taint["effect"]
+            );
+            errors.push(FieldError::duplicate_as(at, shown).with_detail(why));
+        }
+        seen.push((key, effect));
+    }
+}
+
+/// Where a node is, once known, stays.
+fn check_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let at = Path::root("spec");
+    let (new, old) = (&new["spec"], &old["spec"]);
+    if !old.list("podCIDRs").is_empty() && new["podCIDRs"] != old["podCIDRs"] {
+        let why = "node updates may not change podCIDR except from \"\" to valid";
+        errors.push(FieldError::forbidden(at.child("podCIDRs"), why));
+    }
+    if !old.text("providerID").is_empty() && new["providerID"] != old["providerID"] {
+        let why = "node updates may not change providerID except from \"\" to valid";
+        errors.push(FieldError::forbidden(at.child("providerID"), why));
+    }
 }
 
 #[cfg(test)]

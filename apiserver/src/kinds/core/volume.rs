@@ -4,9 +4,14 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::V1;
+use crate::field::{FieldError, FieldErrors, Path};
 use crate::kinds::Subresource;
+use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
+use crate::kinds::metadata;
+use crate::kinds::pod::validate::node_selector;
 use crate::kinds::read::{Read, default, default_text};
+use crate::kinds::resources;
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
 
@@ -43,6 +48,8 @@ pub(super) fn row() -> Row {
             create: |volume| {
                 volume["status"]["lastPhaseTransitionTime"] = volume["metadata"]["creationTimestamp"].clone();
             },
+            validate: check,
+            validate_update: check_update,
             ..Rules::PLAIN
         })
         .columns(columns, cells)
@@ -86,4 +93,113 @@ pub(super) fn access_modes(modes: &[Value]) -> String {
 /// Text, or `<unset>` where there is none.
 pub(super) fn unset_or(text: &str) -> Value {
     if text.is_empty() { "<unset>".into() } else { text.into() }
+}
+
+pub(super) const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+/// The sources of volumes that a cluster can have.
+const SOURCES: [&str; 22] = [
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "cephfs",
+    "iscsi",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "scaleIO",
+    "local",
+    "storageos",
+    "csi",
+];
+
+fn check(volume: &Value, errors: &mut FieldErrors) {
+    const AT: Path<'static> = Path::root("spec");
+    let spec = &volume["spec"];
+    check_modes(AT.child("accessModes"), spec, "", errors);
+    let capacity_at = AT.child("capacity");
+    if spec.entries("capacity").next().is_none() {
+        errors.push(FieldError::required(capacity_at, ""));
+    } else if !spec["capacity"].has("storage") || spec.entries("capacity").count() > 1 {
+        errors.push(FieldError::not_supported(capacity_at, spec["capacity"].clone(), &["storage"]));
+    }
+    for (resource, value) in spec.entries("capacity") {
+        let at = capacity_at.key(resource);
+        let positive =
+            resources::parse(value).is_some_and(|amount| !amount.is_zero() && !amount.is_negative());
+        if !positive {
+            errors.push(FieldError::invalid(at, value.clone(), "must be greater than zero"));
+        }
+    }
+    const POLICIES: [&str; 3] = ["Delete", "Recycle", "Retain"];
+    let policy = spec.text("persistentVolumeReclaimPolicy");
+    checks::maybe_one_of(AT.child("persistentVolumeReclaimPolicy"), policy, &POLICIES, errors);
+    if spec["nodeAffinity"].has("required") {
+        let at = AT.child("nodeAffinity");
+        node_selector(at.child("required"), &spec["nodeAffinity"]["required"], true, errors);
+    }
+    check_source(AT, spec, errors);
+    if !spec.text("storageClassName").is_empty() {
+        checks::subdomain(AT.child("storageClassName"), spec.text("storageClassName"), errors);
+    }
+    checks::maybe_one_of(AT.child("volumeMode"), spec.text("volumeMode"), &["Block", "Filesystem"], errors);
+}
+
+pub(super) fn check_modes(at: Path<'_>, spec: &Value, none: &str, errors: &mut FieldErrors) {
+    let modes: Vec<&str> = spec.list("accessModes").iter().filter_map(Value::as_str).collect();
+    if modes.is_empty() {
+        errors.push(FieldError::required(at, none));
+    }
+    for mode in modes.iter().filter(|mode| !MODES.contains(mode)) {
+        errors.push(FieldError::not_supported(at, *mode, &MODES));
+    }
+    let alone = modes.contains(&"ReadWriteOncePod");
+    if alone && modes.iter().any(|mode| *mode != "ReadWriteOncePod" && MODES.contains(mode)) {
+        errors.push(FieldError::forbidden(at, "may not use ReadWriteOncePod with other access modes"));
+    }
+}
+
+fn check_source(at: Path<'_>, spec: &Value, errors: &mut FieldErrors) {
+    let mut found = false;
+    for source in SOURCES.iter().filter(|source| spec.has(source)) {
+        if std::mem::replace(&mut found, true) {
+            errors.push(FieldError::forbidden(at.child(source), "may not specify more than 1 volume type"));
+        }
+    }
+    if !found {
+        errors.push(FieldError::required(at, "must specify a volume type"));
+    }
+    let (path_at, path) = (at.child("hostPath"), spec["hostPath"].text("path"));
+    if spec.has("hostPath") && path.is_empty() {
+        errors.push(FieldError::required(path_at.child("path"), ""));
+    }
+    if path == "/" && spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
+        errors.push(FieldError::forbidden(
+            path_at.child("path"),
+            "may not be '/' for a reclaim policy of 'recycle'",
+        ));
+    }
+}
+
+/// Where the data of a volume is stays.
+fn check_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    let at = Path::root("spec");
+    let (new, old) = (&new["spec"], &old["spec"]);
+    if SOURCES.iter().any(|source| new.get(source) != old.get(source)) {
+        let why = "spec.persistentvolumesource is immutable after creation";
+        errors.push(FieldError::forbidden(at.child("persistentvolumesource"), why));
+    }
+    metadata::immutable(Path::root("volumeMode"), &new["volumeMode"], &old["volumeMode"], errors);
+    if old["nodeAffinity"].has("required") {
+        metadata::immutable(at.child("nodeAffinity"), &new["nodeAffinity"], &old["nodeAffinity"], errors);
+    }
 }

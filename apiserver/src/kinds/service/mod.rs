@@ -2,6 +2,7 @@
 
 mod cells;
 pub(super) mod defaults;
+mod validate;
 
 pub(super) use cells::ingress_points;
 
@@ -23,6 +24,8 @@ pub(super) fn row() -> Row {
             status: Some(r#"{"loadBalancer": {}}"#),
             create_on_update: true,
             defaults: defaults::service,
+            validate: validate::service,
+            validate_update: validate::update,
             create: defaults::create,
             update: defaults::update,
             ..Rules::PLAIN
