@@ -29,7 +29,7 @@ fn cluster(kind: &'static str, plural: &'static str) -> Row {
     Row::cluster(V1, kind, plural).category("api-extensions")
 }
 
-const RULES: Rules = Rules { generation: true, ..Rules::PLAIN };
+const RULES: Rules = Rules { generation: true, generation_of: &["spec", "webhooks"], ..Rules::PLAIN };
 
 fn validating_policies() -> Row {
     let columns = vec![

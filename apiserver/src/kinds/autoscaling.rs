@@ -4,10 +4,14 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Subresource;
+use super::checks;
 use super::columns::{self, Column};
+use super::names;
 use super::read::{Read, child, default, default_text};
+use super::resources;
 use super::row::{Api, Row};
 use super::strategy::Rules;
+use crate::field::{FieldError, FieldErrors, Path};
 
 const V1: Api = Api { group: "autoscaling", version: "v1", package: "io.k8s.api.autoscaling.v1" };
 const V2: Api = Api { group: "autoscaling", version: "v2", package: "io.k8s.api.autoscaling.v2" };
@@ -38,6 +42,7 @@ fn row(api: Api) -> Row {
             status: Some(r#"{"desiredReplicas": 0, "currentMetrics": null}"#),
             generation: false,
             defaults,
+            validate: check,
             ..Rules::SPEC_AND_STATUS
         })
         .columns(columns, cells)
@@ -122,6 +127,181 @@ fn target(spec: &Value, status: &Value) -> String {
         (false, false) => pair("value", ""),
     };
     if named { format!("{}: {text}", spec[field].text("name")) } else { text }
+}
+
+fn check(scaler: &Value, errors: &mut FieldErrors) {
+    const AT: Path<'static> = Path::root("spec");
+    let spec = &scaler["spec"];
+    let (min, max) = (spec.int("minReplicas"), spec.int("maxReplicas").unwrap_or_default());
+    if let Some(min) = min.filter(|min| *min < 1) {
+        let why = "must be greater than or equal to 1";
+        errors.push(FieldError::invalid(AT.child("minReplicas"), min, why));
+    }
+    if max < 1 {
+        errors.push(FieldError::invalid(AT.child("maxReplicas"), max, "must be greater than 0"));
+    }
+    if min.is_some_and(|min| max < min) {
+        let why = "must be greater than or equal to `minReplicas`";
+        errors.push(FieldError::invalid(AT.child("maxReplicas"), max, why));
+    }
+    target_object(AT.child("scaleTargetRef"), &spec["scaleTargetRef"], errors);
+    let metrics_at = AT.child("metrics");
+    for (index, metric) in spec.list("metrics").iter().enumerate() {
+        check_metric(metrics_at.index(index), metric, errors);
+    }
+    let behavior_at = AT.child("behavior");
+    for direction in ["scaleUp", "scaleDown"] {
+        if spec["behavior"].has(direction) {
+            check_rules(behavior_at.child(direction), &spec["behavior"][direction], errors);
+        }
+    }
+}
+
+fn target_object(at: Path<'_>, target: &Value, errors: &mut FieldErrors) {
+    for field in ["kind", "name"] {
+        match target.text(field) {
+            "" => errors.push(FieldError::required(at.child(field), "")),
+            text => checks::complain(at.child(field), text, names::path_segment(text, false), errors),
+        }
+    }
+}
+
+fn check_metric(at: Path<'_>, metric: &Value, errors: &mut FieldErrors) {
+    const TYPES: [(&str, &str); 5] = [
+        ("ContainerResource", "containerResource"),
+        ("External", "external"),
+        ("Object", "object"),
+        ("Pods", "pods"),
+        ("Resource", "resource"),
+    ];
+    let kind = metric.text("type");
+    if kind.is_empty() {
+        errors.push(FieldError::required(at.child("type"), "must specify a metric source type"));
+    }
+    let Some((_, expected)) = TYPES.iter().find(|(name, _)| *name == kind) else {
+        let names = TYPES.map(|(name, _)| name);
+        errors.push(FieldError::not_supported(at.child("type"), kind, &names));
+        return;
+    };
+    let source_at = at.child(expected);
+    if !metric.has(expected) {
+        let why = "must populate information for the given metric source";
+        errors.push(FieldError::required(source_at, why));
+    } else {
+        check_source(source_at, expected, &metric[*expected], errors);
+    }
+    for (_, other) in TYPES.iter().filter(|(_, other)| other != expected && metric.has(other)) {
+        let why = "must populate the given metric source only";
+        errors.push(FieldError::forbidden(at.child(other), why));
+    }
+}
+
+fn check_source(at: Path<'_>, kind: &str, source: &Value, errors: &mut FieldErrors) {
+    let (target_at, target) = (at.child("target"), &source["target"]);
+    if kind == "object" {
+        target_object(at.child("describedObject"), &source["describedObject"], errors);
+    }
+    if matches!(kind, "object" | "pods" | "external") {
+        let metric_at = at.child("metric");
+        match source["metric"].text("name") {
+            "" => errors.push(FieldError::required(metric_at.child("name"), "must specify a metric name")),
+            name => checks::complain(metric_at.child("name"), name, names::path_segment(name, false), errors),
+        }
+    } else if source.text("name").is_empty() {
+        errors.push(FieldError::required(at.child("name"), "must specify a resource name"));
+    }
+    check_target(target_at, target, errors);
+    let (value, average) = (target.has("value"), target.has("averageValue"));
+    match kind {
+        "object" if !value && !average => {
+            let why = "must set either a target value or averageValue";
+            errors.push(FieldError::required(target_at.child("averageValue"), why));
+        }
+        "pods" if !average => {
+            let why = "must specify a positive target averageValue";
+            errors.push(FieldError::required(target_at.child("averageValue"), why));
+        }
+        "external" if value && average => {
+            let why = "may not set both a target value for metric and a per-pod target";
+            errors.push(FieldError::forbidden(target_at.child("value"), why));
+        }
+        "external" if !value && !average => {
+            let why = "must set either a target value for metric or a per-pod target";
+            errors.push(FieldError::required(target_at.child("averageValue"), why));
+        }
+        "resource" | "containerResource" => match (target.has("averageUtilization"), average) {
+            (false, false) => {
+                let why = "must set either a target raw value or a target utilization";
+                errors.push(FieldError::required(target_at.child("averageUtilization"), why));
+            }
+            (true, true) => {
+                let why = "may not set both a target raw value and a target utilization";
+                errors.push(FieldError::forbidden(target_at.child("averageValue"), why));
+            }
+            _ => {}
+        },
+        _ => {}
+    }
+}
+
+fn check_target(at: Path<'_>, target: &Value, errors: &mut FieldErrors) {
+    match target.text("type") {
+        "" => errors.push(FieldError::required(at.child("type"), "must specify a metric target type")),
+        "Utilization" | "Value" | "AverageValue" => {}
+        other => {
+            let why = "must be either Utilization, Value, or AverageValue";
+            errors.push(FieldError::invalid(at.child("type"), other, why));
+        }
+    }
+    for field in ["value", "averageValue"] {
+        let amount = resources::parse(&target[field]);
+        if amount.is_some_and(|amount| amount.is_zero() || amount.is_negative()) {
+            errors.push(FieldError::invalid(at.child(field), target[field].clone(), "must be positive"));
+        }
+    }
+    if let Some(percent) = target.int("averageUtilization").filter(|percent| *percent < 1) {
+        errors.push(FieldError::invalid(at.child("averageUtilization"), percent, "must be greater than 0"));
+    }
+}
+
+fn check_rules(at: Path<'_>, rules: &Value, errors: &mut FieldErrors) {
+    /// Longest look back, in seconds.
+    const WINDOW_MAX: i64 = 3600;
+    const PERIOD_MAX: i64 = 1800;
+    if let Some(window) = rules.int("stabilizationWindowSeconds") {
+        let at = at.child("stabilizationWindowSeconds");
+        checks::not_negative(at, Some(window), errors);
+        if window > WINDOW_MAX {
+            let why = format!("must be less than or equal to {WINDOW_MAX}");
+            errors.push(FieldError::invalid(at, window, why));
+        }
+    }
+    checks::maybe_one_of(
+        at.child("selectPolicy"),
+        rules.text("selectPolicy"),
+        &["Disabled", "Max", "Min"],
+        errors,
+    );
+    let policies_at = at.child("policies");
+    if rules.list("policies").is_empty() {
+        errors.push(FieldError::required(policies_at, "must specify at least one Policy"));
+    }
+    for (index, policy) in rules.list("policies").iter().enumerate() {
+        let at = policies_at.index(index);
+        let kind = policy.text("type");
+        if !matches!(kind, "Pods" | "Percent") {
+            errors.push(FieldError::not_supported(at.child("type"), kind, &["Percent", "Pods"]));
+        }
+        for (field, most) in [("value", i64::MAX), ("periodSeconds", PERIOD_MAX)] {
+            let number = policy.int(field).unwrap_or_default();
+            if number <= 0 {
+                errors.push(FieldError::invalid(at.child(field), number, "must be greater than zero"));
+            } else if number > most {
+                let why = format!("must be less than or equal to {most}");
+                errors.push(FieldError::invalid(at.child(field), number, why));
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -55,6 +55,11 @@ impl Row {
         row
     }
 
+    /// Whether the kind lives in namespaces.
+    pub(super) fn is_namespaced(&self) -> bool {
+        self.0.namespaced
+    }
+
     pub(super) fn short(mut self, names: &[&'static str]) -> Self {
         self.0.short_names = names.iter().map(|name| Cow::Borrowed(*name)).collect();
         self

@@ -79,6 +79,8 @@ pub(super) struct Rules {
     /// The status of a new object as JSON text; `None` for kinds without status.
     pub(super) status: Option<&'static str>,
     pub(super) generation: bool,
+    /// The fields whose change moves the generation; a dot goes one deeper.
+    pub(super) generation_of: &'static [&'static str],
     pub(super) create_on_update: bool,
     pub(super) unconditional_update: bool,
     pub(super) defaults: fn(&mut Value),
@@ -97,6 +99,7 @@ impl Rules {
     pub(super) const PLAIN: Self = Self {
         status: None,
         generation: false,
+        generation_of: &["spec"],
         create_on_update: false,
         unconditional_update: true,
         defaults: |_| {},
@@ -150,6 +153,13 @@ impl Strategy for Rules {
 
     fn has_generation(&self) -> bool {
         self.generation
+    }
+
+    fn generation_changed(&self, object: &Value, old: &Value) -> bool {
+        let at = |object: &Value, path: &str| {
+            path.split('.').fold(object.clone(), |value, key| value[key].clone())
+        };
+        self.generation_of.iter().any(|path| at(object, path) != at(old, path))
     }
 
     fn allow_create_on_update(&self) -> bool {

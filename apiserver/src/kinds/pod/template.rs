@@ -15,6 +15,7 @@ pub(in crate::kinds) fn row() -> Row {
     Row::namespaced(V1, "PodTemplate", "podtemplates")
         .strategy(Rules {
             generation: true,
+            generation_of: &["template"],
             defaults: |object| super::defaults::template(&mut object["template"]),
             ..Rules::PLAIN
         })

@@ -4,7 +4,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::V1;
+use crate::field::{FieldError, FieldErrors, Path};
+use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
+use crate::kinds::metadata;
 use crate::kinds::read::{Read, default_text};
 use crate::kinds::row::Row;
 use crate::kinds::strategy::Rules;
@@ -30,6 +33,8 @@ pub(super) fn row() -> Row {
                 default_text(class, "reclaimPolicy", "Delete");
                 default_text(class, "volumeBindingMode", "Immediate");
             },
+            validate: check,
+            validate_update: check_update,
             ..Rules::PLAIN
         })
         .columns(columns, cells)
@@ -43,7 +48,11 @@ pub(super) fn attributes() -> Row {
     ];
     Row::cluster(V1, "VolumeAttributesClass", "volumeattributesclasses")
         .short(&["vac"])
-        .strategy(Rules::PLAIN)
+        .strategy(Rules {
+            validate: check_attributes,
+            validate_update: check_attributes_update,
+            ..Rules::PLAIN
+        })
         .columns(columns, |class, now| {
             vec![
                 class["metadata"]["name"].clone(),
@@ -73,4 +82,48 @@ pub(crate) fn is_default(class: &Value) -> bool {
 
 fn or(text: &str, otherwise: &str) -> Value {
     if text.is_empty() { otherwise.into() } else { text.into() }
+}
+
+fn check(class: &Value, errors: &mut FieldErrors) {
+    provisioner(Path::root("provisioner"), class.text("provisioner"), errors);
+    const POLICIES: [&str; 2] = ["Delete", "Retain"];
+    checks::maybe_one_of(Path::root("reclaimPolicy"), class.text("reclaimPolicy"), &POLICIES, errors);
+    const MODES: [&str; 2] = ["Immediate", "WaitForFirstConsumer"];
+    checks::one_of(Path::root("volumeBindingMode"), class.text("volumeBindingMode"), &MODES, errors);
+    for (key, _) in class.entries("parameters").filter(|(key, _)| key.is_empty()) {
+        errors.push(FieldError::invalid(Path::root("parameters"), key.as_str(), "field can not be empty."));
+    }
+}
+
+fn provisioner(at: Path<'_>, name: &str, errors: &mut FieldErrors) {
+    if name.is_empty() {
+        errors.push(FieldError::required(at, ""));
+    } else {
+        checks::qualified(at, &name.to_lowercase(), errors);
+    }
+}
+
+fn check_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    for field in ["parameters", "provisioner", "reclaimPolicy"] {
+        if new.get(field) != old.get(field) {
+            let why = format!("updates to {field} are forbidden.");
+            errors.push(FieldError::forbidden(Path::root(field), why));
+        }
+    }
+    let at = Path::root("volumeBindingMode");
+    metadata::immutable(at, &new["volumeBindingMode"], &old["volumeBindingMode"], errors);
+}
+
+fn check_attributes(class: &Value, errors: &mut FieldErrors) {
+    provisioner(Path::root("driverName"), class.text("driverName"), errors);
+    if class.entries("parameters").next().is_none() {
+        errors
+            .push(FieldError::required(Path::root("parameters"), "must contain at least one key/value pair"));
+    }
+}
+
+fn check_attributes_update(new: &Value, old: &Value, errors: &mut FieldErrors) {
+    for field in ["driverName", "parameters"] {
+        metadata::immutable(Path::root(field), &new[field], &old[field], errors);
+    }
 }

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::V1;
+use crate::field::{FieldError, Path};
 use crate::kinds::Subresource;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::read::{Read, child, default};
@@ -100,6 +101,12 @@ pub(super) fn attachments() -> Row {
         .strategy(Rules {
             status: Some(r#"{"attached": false}"#),
             unconditional_update: false,
+            validate_update: |new, old, errors| {
+                if new["spec"] != old["spec"] {
+                    let why = "field is immutable";
+                    errors.push(FieldError::invalid(Path::root("spec"), new["spec"].clone(), why));
+                }
+            },
             ..Rules::PLAIN
         })
         .columns(columns, |attachment, now| {
