@@ -10,8 +10,7 @@ use std::collections::BTreeSet;
 /// The configuration, validated.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The profiles; their names are not empty and differ.
-    pub profiles: Vec<ProfileConfig>,
+    profiles: Vec<ProfileConfig>,
     /// How long failed pods wait.
     pub backoff: Backoff,
     /// Who may lead; `None`: this process does, without asking.

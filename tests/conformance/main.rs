@@ -1,8 +1,12 @@
 //! In-process conformance: the real API server, controllers, scheduler and simulated nodes on a paused clock.
 
 mod bad_input;
+mod endpoints;
+mod garbage;
 mod machinery;
+mod namespaces;
+mod node_loss;
 mod requests;
-mod scheduling;
+mod rolling_update;
 mod smoke;
 mod watches;

@@ -10,12 +10,21 @@ use apiserver::{Apiserver, AsUser, Config};
 use component::client::from_service;
 use component::clock::Clock;
 use component::tasks::Tasks;
-use kube::Client;
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::{Client, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::nodes::TestNode;
 
 /// Virtual time that a condition may take before the test gives up.
 const PATIENCE: Duration = Duration::from_secs(60 * 60);
-/// Virtual pause between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Virtual pause between two looks, at first and after the condition has been waited for a while.
+const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
+/// Virtual time after which looks become rarer.
+const A_WHILE: Duration = Duration::from_secs(20);
 /// Seed of every cluster, so that a test does the same thing each time.
 const SEED: u64 = 7;
 
@@ -39,6 +48,73 @@ impl TestCluster {
         Self { apiserver, clock, tasks, client }
     }
 
+    /// The whole cluster: API server, controllers, scheduler, and nodes of these names.
+    pub async fn with_nodes(names: &[&str]) -> (Self, Vec<TestNode>) {
+        let cluster = Self::apiserver().await;
+        cluster.run("controllers", |client, clock, tasks| async move {
+            let config =
+                controllers::Config { root_ca: Some("test CA".into()), ..controllers::Config::default() };
+            controllers::run(config, client, clock, tasks).await.expect("controllers run");
+        });
+        cluster.run("scheduler", |client, clock, tasks| async move {
+            let mut config = scheduler::Config::default();
+            config.seed = Some(SEED);
+            scheduler::run(config, client, clock, tasks).await.expect("the scheduler runs");
+        });
+        let mut nodes = Vec::new();
+        for (number, name) in (1..).zip(names) {
+            nodes.push(TestNode::start(&cluster.client, &cluster.clock, &cluster.tasks, name, number).await);
+        }
+        (cluster, nodes)
+    }
+
+    fn run<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        component: &'static str,
+        work: impl FnOnce(Client, Clock, Tasks) -> F,
+    ) {
+        let client = from_service(self.apiserver.as_user(User::system_masters(component)));
+        self.tasks.spawn(component, work(client, self.clock.clone(), self.tasks.clone()));
+    }
+
+    /// The objects of a kind in namespace `default`.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::default_namespaced(self.client.clone())
+    }
+
+    /// Creates an object, given in JSON, in namespace `default`.
+    pub async fn create<K>(&self, object: Value) -> K
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let object: K = serde_json::from_value(object).expect("an object of that kind");
+        self.api().create(&PostParams::default(), &object).await.expect("the object is created")
+    }
+
+    /// Changes an object in namespace `default` by a merge patch.
+    pub async fn change<K>(&self, name: &str, patch: Value) -> K
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        let patched = self.api().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched.expect("the object is changed")
+    }
+
+    /// All objects of a kind in namespace `default`.
+    pub async fn all<K>(&self) -> Vec<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    {
+        self.api().list(&ListParams::default()).await.expect("a list").items
+    }
+
     /// The server as seen by the administrator: for requests that no typed client would send.
     pub fn service(&self) -> AsUser {
         self.apiserver.as_user(User::system_masters("admin"))
@@ -57,7 +133,7 @@ impl TestCluster {
                 Err(last) if start.elapsed() > PATIENCE => {
                     panic!("{what}: not within {PATIENCE:?}; last: {last:?}")
                 }
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Err(_) => tokio::time::sleep(PAUSES[usize::from(start.elapsed() > A_WHILE)]).await,
             }
         }
     }

@@ -9,5 +9,6 @@ pub mod eventually;
 pub mod faults;
 pub mod image;
 pub mod kubectl;
+pub mod nodes;
 pub mod process;
 pub mod wire;
