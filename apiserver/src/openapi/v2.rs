@@ -109,6 +109,11 @@ fn schema(three: &Value) -> Value {
                     ("oneOf", _) => {
                         out.insert("type".into(), "string".into());
                     }
+                    // Properties may be called like keywords.
+                    ("properties", Value::Object(properties)) => {
+                        let properties = properties.iter().map(|(name, value)| (name.clone(), schema(value)));
+                        out.insert(key.clone(), Value::Object(properties.collect()));
+                    }
                     // A default may hold any key.
                     ("default" | "enum" | "x-kubernetes-group-version-kind", value) => {
                         out.insert(key.clone(), value.clone());
@@ -134,6 +139,7 @@ mod tests {
             "spec": { "allOf": [{ "$ref": "#/components/schemas/a.Spec" }], "default": {}, "description": "d" },
             "port": { "oneOf": [{ "type": "integer" }, { "type": "string" }], "format": "int-or-string" },
             "items": { "type": "array", "items": { "$ref": "#/components/schemas/a.Item" } },
+            "default": { "$ref": "#/components/schemas/a.Item" },
         } });
         assert_eq!(
             schema(&three),
@@ -141,6 +147,7 @@ mod tests {
                 "spec": { "$ref": "#/definitions/a.Spec", "default": {}, "description": "d" },
                 "port": { "type": "string", "format": "int-or-string" },
                 "items": { "type": "array", "items": { "$ref": "#/definitions/a.Item" } },
+                "default": { "$ref": "#/definitions/a.Item" },
             } })
         );
     }
