@@ -19,6 +19,9 @@ use crate::pki::{self, Identity, Pki};
 use crate::serve::{TlsSetup, bind, serve_on};
 use crate::service::Apiserver;
 
+/// Addresses for Services unless said otherwise.
+const DEFAULT_SERVICE_RANGE: &str = "10.96.0.0/16";
+
 /// Flags of the API server; upstream's names where upstream has them.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -39,7 +42,7 @@ pub struct Args {
     pub advertise_address: Option<IpAddr>,
 
     /// Addresses for Services.
-    #[arg(long, default_value = "10.96.0.0/16")]
+    #[arg(long, default_value = DEFAULT_SERVICE_RANGE)]
     pub service_cluster_ip_range: Cidr,
 
     /// Ports for Services on nodes.
@@ -53,6 +56,23 @@ pub struct Args {
     /// How much is logged.
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+impl Args {
+    /// The defaults, in a data directory and on a port.
+    #[must_use]
+    pub fn at(data_dir: &Path, secure_port: u16) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            bind_address: Ipv4Addr::UNSPECIFIED.into(),
+            secure_port,
+            advertise_address: None,
+            service_cluster_ip_range: DEFAULT_SERVICE_RANGE.parse().expect("a valid range"),
+            service_node_port_range: (30000, 32767),
+            tls_sans: Vec::new(),
+            log: LogArgs::default(),
+        }
+    }
 }
 
 /// A server with its listener, its CA and its administrator's kubeconfig.

@@ -6,15 +6,17 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use anyhow::Context as _;
 use component::args::{ClientArgs, LogArgs, duration};
+use component::clock::Clock;
+use component::process::until_stopped;
+use component::tasks::Tasks;
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::config::{CertificateAndKey, Config, RuntimeChoice};
 
 /// The node agent: runs the pods that the cluster assigned to this machine
-#[derive(Clone, Debug, Parser)]
-#[command(name = "node-agent", version)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
     pub client: ClientArgs,
@@ -146,12 +148,25 @@ impl Args {
     }
 }
 
+/// Runs the agent until the process is told to stop.
+///
+/// # Errors
+///
+/// When a flag's file cannot be read, the API server's address is not known, or the agent does not start.
+pub async fn command(args: Args) -> anyhow::Result<()> {
+    args.log.init();
+    let (config, tasks) = (args.config()?, Tasks::new());
+    let client = args.client.client().await.context("cannot find the API server")?;
+    until_stopped(crate::run(config, client, Clock::start(), tasks.clone()), tasks).await
+}
+
 fn read(path: &std::path::Path) -> Result<Vec<u8>, FileError> {
     std::fs::read(path).map_err(|source| FileError { path: path.to_owned(), source })
 }
 
 /// Host name of the machine, in lower case as node names must be.
-fn host_name() -> String {
+#[must_use]
+pub fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name = name.trim().to_ascii_lowercase();
     if name.is_empty() { "node".to_owned() } else { name }
@@ -179,11 +194,19 @@ fn taint(text: &str) -> Result<Taint, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
 
     #[test]
     fn flags_become_a_config() {
-        let args = Args::parse_from([
+        let Cli { args } = Cli::parse_from([
             "node-agent",
             "--hostname-override=n1",
             "--node-labels=a=b,c",
@@ -200,6 +223,6 @@ mod tests {
             (Some("v"), "NoExecute")
         );
         assert!(matches!(config.runtime, RuntimeChoice::Simulated { nodes: 3, .. }));
-        assert!(Args::try_parse_from(["x", "--register-with-taints=k=v:Wrong"]).is_err());
+        assert!(Cli::try_parse_from(["x", "--register-with-taints=k=v:Wrong"]).is_err());
     }
 }

@@ -19,7 +19,7 @@ mod services;
 mod volumes;
 
 pub use agent::{AgentError, run};
-pub use args::Args;
+pub use args::{Args, command, host_name};
 pub use config::{CertificateAndKey, Config, KUBELET_PORT, MAX_PODS, RuntimeChoice, Serving};
 pub use cri::CriError;
 pub use runtime::RuntimeError;

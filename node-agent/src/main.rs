@@ -1,22 +1,17 @@
 //! The node agent as a program of its own.
 
-use anyhow::Context;
-use clap::Parser;
-use component::clock::Clock;
-use component::tasks::Tasks;
+use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let args = node_agent::Args::parse();
-    args.log.init();
-    let client = args.client.client().await.context("cannot find the API server")?;
-    let tasks = Tasks::new();
-    let agent = node_agent::run(args.config()?, client, Clock::start(), tasks.clone());
-    tokio::select! {
-        result = agent => result?,
-        task = tasks.failed() => anyhow::bail!("task {task} panicked"),
-        signal = tokio::signal::ctrl_c() => signal?,
-    }
-    tasks.stop().await;
-    Ok(())
+use clap::Parser;
+
+/// Runs the pods that the cluster assigned to this machine.
+#[derive(Debug, Parser)]
+#[command(name = "node-agent", version)]
+struct Cli {
+    #[command(flatten)]
+    args: node_agent::Args,
+}
+
+fn main() -> ExitCode {
+    component::process::main(node_agent::command(Cli::parse().args))
 }

@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 /// The configuration, validated.
 #[derive(Clone, Debug)]
 pub struct Config {
-    profiles: Vec<ProfileConfig>,
+    /// The profiles; their names are not empty and differ.
+    pub profiles: Vec<ProfileConfig>,
     /// How long failed pods wait.
     pub backoff: Backoff,
     /// Who may lead; `None`: this process does, without asking.

@@ -1,1 +1,16 @@
-fn main() {}
+//! `steersman`: a whole cluster from one command, and each component by its own name.
+
+mod args;
+mod control_plane;
+mod crew;
+mod machine;
+mod progress;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    component::process::main(args::Args::parse().run())
+}

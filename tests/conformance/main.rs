@@ -8,5 +8,6 @@ mod namespaces;
 mod node_loss;
 mod requests;
 mod rolling_update;
+mod scheduling;
 mod smoke;
 mod watches;

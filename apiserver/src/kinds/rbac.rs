@@ -15,12 +15,18 @@ const V1: Api = Api { group: "rbac.authorization.k8s.io", version: "v1", package
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
-        binding(Row::cluster(V1, "ClusterRoleBinding", "clusterrolebindings")),
+        binding(Row::cluster(V1, "ClusterRoleBinding", "clusterrolebindings"), CLUSTER_ROLE_REF),
         role(Row::cluster(V1, "ClusterRole", "clusterroles")),
-        binding(Row::namespaced(V1, "RoleBinding", "rolebindings")),
+        binding(Row::namespaced(V1, "RoleBinding", "rolebindings"), ROLE_REF),
         role(Row::namespaced(V1, "Role", "roles")),
     ]
 }
+
+/// Upstream's printers describe the column by the beta version of the kind, which says less than the schema now.
+const ROLE_REF: &str = "RoleRef can reference a Role in the current namespace or a ClusterRole in the global namespace. \
+    If the RoleRef cannot be resolved, the Authorizer must return an error.";
+const CLUSTER_ROLE_REF: &str = "RoleRef can only reference a ClusterRole in the global namespace. \
+    If the RoleRef cannot be resolved, the Authorizer must return an error.";
 
 const RULES: Rules = Rules { create_on_update: true, ..Rules::PLAIN };
 
@@ -31,10 +37,10 @@ fn role(row: Row) -> Row {
         .columns(columns::created_at(), columns::created_at_cells)
 }
 
-fn binding(row: Row) -> Row {
+fn binding(row: Row, role_ref: &'static str) -> Row {
     let columns = vec![
         columns::name(),
-        Column::field("Role", "io.k8s.api.rbac.v1.RoleBinding", "roleRef"),
+        Column::text("Role", role_ref),
         columns::age(),
         Column::text("Users", "Users in the roleBinding").wide(),
         Column::text("Groups", "Groups in the roleBinding").wide(),

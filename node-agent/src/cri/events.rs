@@ -12,7 +12,7 @@ use super::{Cri, CriError};
 use crate::runtime::Hint;
 
 /// Events of containerd that a pod's state may depend on.
-const TOPICS: [&str; 3] = ["topic==/tasks/exit", "topic==/tasks/start", "topic==/tasks/oom"];
+const TOPICS: [&str; 3] = [r#"topic=="/tasks/exit""#, r#"topic=="/tasks/start""#, r#"topic=="/tasks/oom""#];
 
 /// Opens whichever event stream the server has.
 pub(super) async fn subscribe(cri: &Cri) -> Result<BoxStream<'static, Hint>, CriError> {

@@ -29,10 +29,13 @@ pub(super) async fn run(url: &str, session: Session) -> Result<(), StreamError> 
     };
     let (connection, peers, driver) = Connection::over(io, Role::Client);
     drop(peers);
+    let talk = talk(connection, session);
+    tokio::pin!(talk);
     tokio::select! {
-        result = talk(connection, session) => result,
+        result = &mut talk => result,
         broken = driver => match broken {
-            Ok(()) => Err(failed("the runtime closed the stream without a status")),
+            // The other side has said everything and closed; what it said may still be queued.
+            Ok(()) => talk.await,
             Err(error) => Err(failed(&error.to_string())),
         },
     }
@@ -83,6 +86,9 @@ async fn talk(connection: Connection, session: Session) -> Result<(), StreamErro
     if !outputs_ended {
         // A child that keeps the output open must not hold the session.
         let _ = tokio::time::timeout(DRAIN_LIMIT, outputs).await;
+    }
+    if bytes.is_empty() {
+        return Err(failed("the runtime closed the stream without a status"));
     }
     session::result_of(&bytes)
 }

@@ -61,11 +61,11 @@ impl Worker {
             Ok(id) => id,
             Err(error) => return self.refused(pod, name, "CreateContainerError", error.to_string()),
         };
-        node.event(&of, Some(&field), Type::Normal, "Created", format!("Container created: {name}"));
+        node.event(&of, Some(&field), Type::Normal, "Created", "Container created");
         if let Err(error) = node.runtime.start_container(&id).await {
             return self.refused(pod, name, "RunContainerError", error.to_string());
         }
-        node.event(&of, Some(&field), Type::Normal, "Started", format!("Container started: {name}"));
+        node.event(&of, Some(&field), Type::Normal, "Started", "Container started");
         self.memory.waiting.remove(name);
         self.memory.retry_at = None;
         if let Some(hook) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref()) {

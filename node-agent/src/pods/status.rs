@@ -92,8 +92,8 @@ pub(super) fn patch(uid: &str, old: Option<&core::PodStatus>, new: &core::PodSta
             }
             ("conditions", Value::Array(items)) => {
                 let unchanged =
-                    |item: &Value| old["conditions"].as_array().is_some_and(|old| old.contains(item));
-                Value::Array(items.iter().filter(|item| !unchanged(item)).cloned().collect())
+                    |item: &&Value| old["conditions"].as_array().is_some_and(|old| old.contains(item));
+                Value::Array(items.iter().filter(|item| !unchanged(item)).map(in_full).collect())
             }
             _ => value.clone(),
         };
@@ -104,6 +104,17 @@ pub(super) fn patch(uid: &str, old: Option<&core::PodStatus>, new: &core::PodSta
     }
     // The uid makes the patch fail on a new pod of the same name.
     (!changes.is_empty()).then(|| json!({"metadata": {"uid": uid}, "status": changes}))
+}
+
+/// A condition is merged field by field: what it no longer has must be said.
+fn in_full(condition: &Value) -> Value {
+    let mut condition = condition.clone();
+    if let Some(fields) = condition.as_object_mut() {
+        for name in ["reason", "message"] {
+            fields.entry(name).or_insert(Value::Null);
+        }
+    }
+    condition
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

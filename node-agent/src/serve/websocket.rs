@@ -4,6 +4,8 @@
 //! v5 message 255 closes the channel that its second byte names, which is how stdin ends. Sources: KEP-4006 and the
 //! API server's `remotecommand` documentation.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -14,6 +16,8 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::remote::Ends;
@@ -29,6 +33,9 @@ const CLOSE: u8 = 255;
 
 /// Room between SPDY and the WebSocket that carries it.
 const TUNNEL_BYTES: usize = 64 << 10;
+
+/// After the end, how long a client may take to go.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(5);
 
 type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
@@ -72,7 +79,6 @@ pub(super) async fn serve(
     let (mut sink, mut source) = socket.split();
     let Ends { stdin, mut stdout, mut stderr, resize } = ends;
     let outputs = async {
-        // An empty message on each output channel tells old clients that the streams are there.
         loop {
             let message = tokio::select! {
                 Some(bytes) = next(&mut stdout) => framed(STDOUT, &bytes),
@@ -93,16 +99,19 @@ pub(super) async fn serve(
         }
     };
     let work = async { tokio::join!(run, outputs) };
+    tokio::pin!(inputs);
     let (result, sink) = tokio::select! {
         done = work => done,
         // The client is gone.
-        () = inputs => return,
+        () = &mut inputs => return,
     };
     if let Ok(mut sink) = sink {
         let status = status(&result).to_string();
         // A client that went away meanwhile misses nothing.
         let _ = sink.send(framed(STATUS, status.as_bytes())).await;
-        let _ = sink.close().await;
+        let _ = sink.send(goodbye()).await;
+        // Closing at once could cut off what the client has not read yet.
+        let _ = tokio::time::timeout(GOODBYE_LIMIT, inputs).await;
     }
 }
 
@@ -131,6 +140,11 @@ async fn take(message: &[u8], stdin: &mut Option<mpsc::Sender<Bytes>>, resize: &
 /// The next bytes of an output; `None` when it has ended or is not wanted.
 async fn next(queue: &mut Option<mpsc::Receiver<Bytes>>) -> Option<Bytes> {
     queue.as_mut()?.recv().await
+}
+
+/// kubectl takes any other end for a broken connection.
+fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 fn framed(channel: u8, bytes: &[u8]) -> Message {
@@ -170,7 +184,7 @@ pub(super) async fn tunnel(upgraded: Upgraded) -> (DuplexStream, impl Future<Out
                     break;
                 }
             }
-            let _ = sink.close().await;
+            let _ = sink.send(goodbye()).await;
         };
         tokio::select! {
             () = inward => {}

@@ -1,0 +1,80 @@
+//! What the command line says. Parsing only; each component reads its own flags.
+
+use std::path::PathBuf;
+
+use clap::{Args as Flags, Parser, Subcommand};
+
+/// The Kubernetes control plane in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "steersman", version, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Bring a whole cluster up on this machine.
+    Up(Up),
+    /// The API server alone.
+    Apiserver(apiserver::Args),
+    /// The controllers alone, for any cluster.
+    Controllers(controllers::Args),
+    /// The scheduler alone, for any cluster.
+    Scheduler(scheduler::Args),
+    /// The node agent alone, for any cluster.
+    NodeAgent(node_agent::Args),
+}
+
+/// `steersman up`.
+#[derive(Debug, Flags)]
+pub(crate) struct Up {
+    /// Where the cluster keeps everything: objects, certificates, containers, admin.kubeconfig.
+    #[arg(long, default_value = "/var/lib/steersman")]
+    pub(crate) data_dir: PathBuf,
+
+    /// The port of the API server, on all addresses.
+    #[arg(long, default_value_t = 6443)]
+    pub(crate) secure_port: u16,
+
+    /// This many simulated nodes in place of this machine: no root, no containerd, no containers.
+    #[arg(long, value_name = "N")]
+    pub(crate) simulated_nodes: Option<u32>,
+
+    /// A container runtime that runs already, as `unix:///run/containerd/containerd.sock`, in place of a private
+    /// containerd.
+    #[arg(long, value_name = "ENDPOINT", conflicts_with = "simulated_nodes")]
+    pub(crate) container_runtime_endpoint: Option<String>,
+
+    /// Only the node, joined to the cluster of --kubeconfig.
+    #[arg(long, requires = "kubeconfig", conflicts_with = "control_plane_only")]
+    pub(crate) nodes_only: bool,
+
+    /// Everything but a node.
+    #[arg(long, conflicts_with_all = ["simulated_nodes", "container_runtime_endpoint"])]
+    pub(crate) control_plane_only: bool,
+
+    /// The cluster that --nodes-only joins.
+    #[arg(long, requires = "nodes_only")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// How the node calls itself; this machine's host name if not given.
+    #[arg(long)]
+    pub(crate) node_name: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) log: component::args::LogArgs,
+}
+
+impl Args {
+    /// Runs the command to its end.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Up(up) => crate::up::up(up).await,
+            Command::Apiserver(args) => apiserver::command(args).await,
+            Command::Controllers(args) => controllers::command(args).await,
+            Command::Scheduler(args) => scheduler::command(args).await,
+            Command::NodeAgent(args) => node_agent::command(args).await,
+        }
+    }
+}

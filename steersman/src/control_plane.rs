@@ -1,0 +1,83 @@
+//! The control plane that nodes join: ours in this process, or the one of `--kubeconfig`.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use apiserver::Apiserver;
+use apiserver::authn::User;
+use base64::Engine as _;
+use component::client::from_service;
+use kube::Client;
+
+use crate::args::Up;
+use crate::crew::Crew;
+use crate::progress::Progress;
+
+/// A control plane that answers.
+pub(crate) struct ControlPlane {
+    pub(crate) client: Client,
+    /// PEM of the CA that clients of the node's API are checked with.
+    pub(crate) ca: String,
+    started: Option<(apiserver::Started, component::ready::Guard)>,
+}
+
+impl ControlPlane {
+    pub(crate) async fn reach(args: &Up, progress: &Progress, crew: &Crew) -> anyhow::Result<Self> {
+        if let Some(kubeconfig) = args.kubeconfig.as_deref().filter(|_| args.nodes_only) {
+            return Self::join(kubeconfig).await;
+        }
+        let flags = apiserver::Args::at(&args.data_dir, args.secure_port);
+        let started = apiserver::start(&flags, crew.clock.clone(), &crew.servers).await?;
+        let unready = started.apiserver.readiness().wait_for("cluster");
+        progress.done(&format!("API server listens on {}", started.url));
+        let as_user = |name: &str| from_service(started.apiserver.as_user(User::new(name, ["system:authenticated"])));
+        let ca = started.pki.ca_certificate().to_owned();
+        let config = controllers::Config { root_ca: Some(ca.clone()), ..controllers::Config::default() };
+        let client = as_user("system:kube-controller-manager");
+        let policies = crew.policies.clone();
+        crew.run("controllers", &policies, controllers::run(config, client, crew.clock.clone(), policies.clone()));
+        let (config, client) = (scheduler::Config::default(), as_user("system:kube-scheduler"));
+        crew.run("scheduler", &policies, scheduler::run(config, client, crew.clock.clone(), policies.clone()));
+        progress.done("controllers and scheduler run");
+        let client = from_service(started.apiserver.as_user(User::system_masters("steersman")));
+        Ok(Self { client, ca, started: Some((started, unready)) })
+    }
+
+    async fn join(kubeconfig: &Path) -> anyhow::Result<Self> {
+        let config = component::client::config(Some(kubeconfig)).await?;
+        let Some(root) = config.root_cert.as_ref().and_then(|certificates| certificates.first()) else {
+            bail!("{} names no certificate authority: the node cannot tell who may reach it", kubeconfig.display());
+        };
+        let ca = pem(root);
+        let client = component::client::from_kubeconfig(Some(kubeconfig)).await?;
+        client.apiserver_version().await.with_context(|| format!("the cluster of {}", kubeconfig.display()))?;
+        Ok(Self { client, ca, started: None })
+    }
+
+    /// A client with the identity of a node.
+    pub(crate) fn node_client(&self, name: &str) -> Client {
+        match &self.started {
+            Some((started, _)) => {
+                let node = User::new(format!("system:node:{name}"), ["system:nodes", "system:authenticated"]);
+                from_service(started.apiserver.as_user(node))
+            }
+            None => self.client.clone(),
+        }
+    }
+
+    /// From here on the cluster counts as ready.
+    pub(crate) fn announce(self, progress: &Progress) -> Option<Apiserver> {
+        let Some((started, unready)) = self.started else {
+            progress.ready("the node has joined; kubectl get nodes shows it");
+            return None;
+        };
+        drop(unready);
+        progress.ready(&format!("export KUBECONFIG={} && kubectl get nodes", started.kubeconfig.display()));
+        Some(started.apiserver)
+    }
+}
+
+fn pem(certificate: &[u8]) -> String {
+    let body = base64::engine::general_purpose::STANDARD.encode(certificate);
+    format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+}

@@ -1,0 +1,61 @@
+//! This machine as a node: what runs its containers, and how it joins a cluster.
+
+use std::time::Duration;
+
+use component::tasks::Tasks;
+use node_agent::containerd::{Containerd, ContainerdConfig};
+use node_agent::{Config, RuntimeChoice};
+
+use crate::args::Up;
+use crate::control_plane::ControlPlane;
+use crate::crew::Crew;
+use crate::progress::Progress;
+
+/// Simulated containers are running after this long, like real ones without a pull.
+const SIMULATED_START: Duration = Duration::from_millis(200);
+/// Addresses of this node's pods; upstream tools' habit.
+const POD_CIDR: &str = "10.244.0.0/24";
+
+/// What runs containers here, before it has joined a cluster.
+pub(crate) struct Machine {
+    runtime: RuntimeChoice,
+    /// The private one, ours to stop.
+    pub(crate) containerd: Option<Containerd>,
+    pub(crate) nodes: u32,
+}
+
+impl Machine {
+    pub(crate) async fn start(args: &Up, progress: &Progress, tasks: &Tasks) -> anyhow::Result<Option<Self>> {
+        if args.control_plane_only {
+            return Ok(None);
+        }
+        if let Some(nodes) = args.simulated_nodes {
+            let runtime = RuntimeChoice::Simulated { nodes, start_latency: SIMULATED_START };
+            return Ok(Some(Self { runtime, containerd: None, nodes }));
+        }
+        if let Some(endpoint) = args.container_runtime_endpoint.clone() {
+            return Ok(Some(Self { runtime: RuntimeChoice::Cri { endpoint }, containerd: None, nodes: 1 }));
+        }
+        let dir = std::path::absolute(args.data_dir.join("containerd"))?;
+        let config = ContainerdConfig { dir, pod_cidr: POD_CIDR.to_owned(), bridge: None };
+        let containerd = Containerd::start(config, tasks).await?;
+        progress.done("containerd answers");
+        let runtime = RuntimeChoice::Cri { endpoint: containerd.endpoint() };
+        Ok(Some(Self { runtime, containerd: Some(containerd), nodes: 1 }))
+    }
+
+    pub(crate) fn join(&self, args: &Up, cluster: &ControlPlane, crew: &Crew) -> anyhow::Result<()> {
+        let name = args.node_name.clone().unwrap_or_else(node_agent::host_name);
+        let data_dir = std::path::absolute(&args.data_dir)?;
+        let mut config = Config::new(name.clone(), self.runtime.clone());
+        config.root_dir = data_dir.join("node");
+        config.pod_logs_dir = data_dir.join("logs");
+        config.serving.client_ca = Some(cluster.ca.clone().into_bytes());
+        if args.simulated_nodes.is_some() {
+            config.serving.port = 0;
+        }
+        let agent = node_agent::run(config, cluster.node_client(&name), crew.clock.clone(), crew.nodes.clone());
+        crew.run("node agent", &crew.nodes, agent);
+        Ok(())
+    }
+}
