@@ -64,6 +64,11 @@ pub(super) fn status(pod: &core::Pod, facts: Facts<'_>) -> core::PodStatus {
     if let Some(verdict) = &facts.memory.verdict {
         status.reason = Some(verdict.reason.clone());
         status.message = Some(verdict.message.clone());
+        // A pod that was refused has no containers to tell of.
+        if facts.observed.containers.is_empty() && old.container_statuses.is_none() {
+            status.container_statuses = None;
+            status.init_container_statuses = None;
+        }
     }
     maker.set_addresses(&mut status);
     let conditions = maker.conditions(&status, phase);

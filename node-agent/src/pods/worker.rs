@@ -138,6 +138,11 @@ impl Worker {
         if let Some(pod) = &pod {
             self.judge(pod, now);
         }
+        if let Some(pod) = &pod {
+            // Before anything is decided or told: a prober may bring over what was known of an adopted container.
+            self.probers.follow(&self.pods, pod, &self.observed, &self.slot);
+            self.memory.health.clone_from(&self.slot.borrow().health);
+        }
         self.note_deadline(pod.as_ref(), gone, now);
         let plan = plan(&Situation {
             pod: pod.as_ref(),
@@ -149,7 +154,6 @@ impl Worker {
         });
         if let Some(pod) = &pod {
             self.tell_back_offs(pod, &plan);
-            self.probers.follow(&self.pods, pod, &self.observed, &self.slot);
             // A simulated pod starts so soon that the state in between is not worth a write.
             let settled = plan.steps.is_empty() || self.pods.node().runtime.is_real();
             let only_end = plan.steps.iter().any(|step| matches!(step, Step::TearDown));
@@ -176,7 +180,6 @@ impl Worker {
     fn take_news(&mut self) -> (Option<Arc<AssignedPod>>, bool) {
         let (pod, gone, stopped) = {
             let inbox = self.inbox.borrow_and_update();
-            self.memory.health.clone_from(&inbox.health);
             (inbox.pod.clone(), inbox.gone, inbox.stopped.clone())
         };
         if !stopped.is_empty() {
