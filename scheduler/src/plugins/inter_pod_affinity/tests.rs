@@ -124,7 +124,7 @@ fn required_terms() {
 #[test]
 fn namespaces_are_chosen_by_their_labels() {
     let db = pod_from(json!({"metadata": {"name": "db", "namespace": "other", "labels": {"app": "db"}}}));
-    let nodes = || [node("a", "a", &[db.clone()]), node("b", "b", &[])];
+    let nodes = || [node("a", "a", std::slice::from_ref(&db)), node("b", "b", &[])];
     for (team, want) in [("a", ["fits", "far"]), ("b", ["far", "far"])] {
         let mut term = term("db", "zone");
         term["namespaceSelector"] = json!({"matchLabels": {"team": team}});
@@ -136,7 +136,7 @@ fn namespaces_are_chosen_by_their_labels() {
 fn dry_runs_count_who_comes_and_goes() {
     let db = plain("db", "db");
     let pod = pod("p", "x", required("podAntiAffinity", &[term("db", "zone")]));
-    let cluster = cluster([node("a", "a", &[db.clone()])]);
+    let cluster = cluster([node("a", "a", std::slice::from_ref(&db))]);
     let plugin = InterPodAffinity::default();
     let ForPod::Check { check, .. } = Filter::for_pod(&plugin, &pod, &cluster) else { panic!() };
     let a = &cluster.nodes()[0];
