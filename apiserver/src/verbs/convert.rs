@@ -110,8 +110,11 @@ fn scaler_to_v2(object: &mut Value) {
     let mut metrics: Vec<Value> =
         kept.and_then(|text| serde_json::from_str(text.as_str()?).ok()).unwrap_or_default();
     if let Some(percent) = cpu {
-        metrics.insert(0, json!({ "type": "Resource", "resource": { "name": "cpu",
-            "target": { "type": "Utilization", "averageUtilization": percent } } }));
+        metrics.insert(
+            0,
+            json!({ "type": "Resource", "resource": { "name": "cpu",
+            "target": { "type": "Utilization", "averageUtilization": percent } } }),
+        );
     }
     if !metrics.is_empty() {
         object::set_at(object, &["spec", "metrics"], metrics);
@@ -142,7 +145,8 @@ fn scaler_to_v1(object: &mut Value) {
     }
     let current = object::list_at(object, &["status", "currentMetrics"]);
     let cpu = current.iter().find(|metric| object::str_at(metric, &["resource", "name"]) == "cpu");
-    let percent = cpu.and_then(|metric| object::at(metric, &["resource", "current", "averageUtilization"]).cloned());
+    let percent =
+        cpu.and_then(|metric| object::at(metric, &["resource", "current", "averageUtilization"]).cloned());
     object::remove_at(object, &["status", "currentMetrics"]);
     object::remove_at(object, &["status", "conditions"]);
     if let Some(percent) = percent {

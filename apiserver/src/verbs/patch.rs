@@ -54,7 +54,13 @@ pub(crate) async fn patch_part(
 }
 
 /// The patched object in the stored shape; the patch itself sees the shape the client knows.
-fn patched(patch: &Patch, call: &Call, kind: &Kind, old: &Value, validation: FieldValidation) -> ApiResult<Value> {
+fn patched(
+    patch: &Patch,
+    call: &Call,
+    kind: &Kind,
+    old: &Value,
+    validation: FieldValidation,
+) -> ApiResult<Value> {
     let Some(shape) = call.conversion() else {
         return apply(patch, call, &kind.definition, old, validation);
     };
