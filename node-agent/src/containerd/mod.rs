@@ -6,8 +6,11 @@
 //! keeps images and state so that a later start finds them. Everything lives under one directory, but for the
 //! socket when the directory's name is too long for one.
 
+mod addresses;
 mod files;
 pub mod pause;
+
+pub use addresses::pod_cidr;
 
 use std::fs::{File, OpenOptions};
 use std::net::IpAddr;
