@@ -57,7 +57,7 @@ impl Server {
         let Bound { namespace, pod, secret, serviceaccount, .. } = &claims.kubernetes;
         let same = |resource: &str, named: &Named| {
             let key = format!("/registry/core/{resource}/{namespace}/{}", named.name);
-            self.store.get(&key).is_some_and(|record| *record.header.uid == named.uid)
+            self.store.get(&key).is_some_and(|record| record.header.uid() == named.uid)
         };
         let holds = same("serviceaccounts", serviceaccount)
             && pod.as_ref().is_none_or(|pod| same("pods", pod))

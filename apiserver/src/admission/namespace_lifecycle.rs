@@ -26,7 +26,7 @@ pub(super) fn admit(attributes: &Attributes<'_>, object: &Value) -> ApiResult<()
     let Some(home) = server.store.get(&format!("/registry/core/namespaces/{namespace}")) else {
         return Err(ApiError::not_found("", "namespaces", namespace));
     };
-    if !home.header.deleting {
+    if !home.header.deleting() {
         return Ok(());
     }
     let why = format!("unable to create new content in namespace {namespace} because it is being terminated");

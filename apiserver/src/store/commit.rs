@@ -19,8 +19,9 @@ use tokio::time::Instant;
 
 use super::engine::{Engine, EngineError};
 use super::event::{Event, EventKind, Parts};
+use super::header::Header;
 use super::published::Published;
-use super::record::{Draft, Header, Key, Record, Revision};
+use super::record::{Draft, Key, Record, Revision};
 use super::snapshot::Snapshot;
 use super::topics::Topics;
 

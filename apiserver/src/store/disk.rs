@@ -28,9 +28,9 @@ use super::{Extract, OpenError};
 /// The version of what is written below the data directory. Raise it when an older program could not read it.
 pub const FORMAT: u64 = 1;
 /// Events of history kept on disk at most, beside the newest state of each object.
-pub const DISK_HISTORY_EVENTS: usize = 200_000;
+pub const DISK_HISTORY_EVENTS: usize = 100_000;
 /// Bytes of history kept on disk at most.
-pub const DISK_HISTORY_BYTES: usize = 64 * 1024 * 1024;
+pub const DISK_HISTORY_BYTES: usize = 32 * 1024 * 1024;
 
 /// Rows that compaction passes at once, and by which it is late: a few, so that no write waits long.
 const COMPACT_ROWS: usize = 256;

@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::record::{Draft, Header, Key, Record, Revision, around_revision, digits, push_revision};
+use super::header::Header;
+use super::record::{Draft, Key, Record, Revision, around_revision, digits, push_revision};
 
 /// What happened to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

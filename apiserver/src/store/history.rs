@@ -139,7 +139,8 @@ mod tests {
     use serde_json::json;
 
     use super::super::event::{EventKind, Parts};
-    use super::super::record::{Draft, Header};
+    use super::super::header::Header;
+    use super::super::record::Draft;
     use super::*;
 
     fn event(key: &str, revision: u64) -> Arc<Event> {

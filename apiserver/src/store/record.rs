@@ -10,6 +10,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::header::Header;
+
 /// The number a write gets: 1 for the first, always growing, over all kinds (KEP-5504: comparable as an integer).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
@@ -139,51 +141,6 @@ impl Record {
     }
 }
 
-/// The few facts of an object that are needed without decoding it. Extracted once, when it is written or loaded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Header {
-    /// `metadata.name`.
-    pub name: Box<str>,
-    /// `metadata.namespace`, empty for cluster-scoped kinds.
-    pub namespace: Box<str>,
-    /// `metadata.uid`.
-    pub uid: Box<str>,
-    /// `metadata.labels`.
-    pub labels: Labels,
-    /// The kind's selectable fields, in the order of its row.
-    pub fields: Box<[Box<str>]>,
-    /// UIDs of all `metadata.ownerReferences`.
-    pub owners: Box<[Box<str>]>,
-    /// Whether `metadata.deletionTimestamp` is set.
-    pub deleting: bool,
-}
-
-/// Labels as sorted pairs: a quarter of a map's memory at the usual handful.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Labels(Box<[(Box<str>, Box<str>)]>);
-
-impl Labels {
-    /// The value of one label.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        let at = self.0.binary_search_by(|(k, _)| (**k).cmp(name)).ok()?;
-        Some(&self.0[at].1)
-    }
-
-    /// All of them, ordered by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(k, v)| (&**k, &**v))
-    }
-}
-
-impl<K: Into<Box<str>>, V: Into<Box<str>>> FromIterator<(K, V)> for Labels {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        let mut pairs: Vec<_> = pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
-        pairs.sort_unstable();
-        pairs.dedup_by(|later, earlier| later.0 == earlier.0);
-        Self(pairs.into())
-    }
-}
-
 /// What every encoded object begins with.
 const TYPE_FIELDS: [&str; 2] = ["apiVersion", "kind"];
 /// Bytes reserved when an object is encoded: most objects fit without growing.
@@ -256,12 +213,5 @@ mod tests {
             let draft = Draft::encode(&object);
             assert_eq!(whole(&draft, "1")["metadata"]["resourceVersion"], "1", "{object}");
         }
-    }
-
-    #[test]
-    fn labels_are_found_by_name() {
-        let labels: Labels = [("b", "2"), ("a", "1")].into_iter().collect();
-        assert_eq!((labels.get("a"), labels.get("b"), labels.get("c")), (Some("1"), Some("2"), None));
-        assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "2")]);
     }
 }

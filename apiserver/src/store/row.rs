@@ -106,7 +106,8 @@ mod tests {
     use serde_json::json;
 
     use super::super::event::Parts;
-    use super::super::record::{Draft, Header};
+    use super::super::header::Header;
+    use super::super::record::Draft;
     use super::*;
 
     #[test]

@@ -69,7 +69,7 @@ async fn ask_budget(
             return Err(ApiError::internal(why));
         }
     };
-    let name = budget.header.name.to_string();
+    let name = budget.header.name().to_owned();
     let now = server.clock.now_seconds().to_string();
     let transaction = Transaction { server, call, kind: budgets, name: &name, part: Part::Other, dry_run };
     transaction.run(|old| take(pods, pod, old, &now)).await?;

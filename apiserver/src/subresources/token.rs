@@ -125,6 +125,6 @@ fn named(object: &Value) -> Named {
 
 fn node_named(server: &Server, name: &str) -> Named {
     let record = server.kinds.kind("", "v1", "Node").and_then(|kind| record(server, kind, "", name).ok());
-    let uid = record.map(|record| record.header.uid.to_string()).unwrap_or_default();
+    let uid = record.map(|record| record.header.uid().to_owned()).unwrap_or_default();
     Named { name: name.to_owned(), uid }
 }

@@ -82,7 +82,7 @@ pub(crate) async fn create_object(
             Err(CommitError::Exists(_)) if generated => {
                 return Err(ApiError::no_name_generated(&kind.group, &kind.plural, name));
             }
-            Err(CommitError::Exists(there)) => return Err(exists(kind, name, there.header.deleting)),
+            Err(CommitError::Exists(there)) => return Err(exists(kind, name, there.header.deleting())),
             Err(error) => return Err(ApiError::internal(error)),
         }
     }

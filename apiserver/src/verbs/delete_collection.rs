@@ -27,7 +27,7 @@ pub(crate) async fn delete_collection(
     let page = page(server, &list, &selection).await?;
     let mut items = Vec::new();
     for record in page.records(&selection) {
-        match delete_object(server, call, kind, &record.header.name, &options).await {
+        match delete_object(server, call, kind, record.header.name(), &options).await {
             Ok(_) => {}
             // Somebody else deleted it: that is what was asked for.
             Err(error) if error.code() == 404 => {}

@@ -6,7 +6,7 @@ use super::select::extracted;
 use crate::kinds::{Kind, builtin};
 use crate::object;
 use crate::status::{ApiError, ApiResult};
-use crate::store::{Change, Draft, Header};
+use crate::store::{Change, Draft, Header, Identity};
 
 /// A write of this object.
 pub(crate) fn put(kind: &Kind, object: &Value) -> Change {
@@ -32,15 +32,13 @@ pub(crate) fn extract(key: &str, bytes: &[u8]) -> Header {
 }
 
 fn header(kind: &Kind, object: &Value) -> Header {
+    let identity = Identity {
+        name: object::name(object),
+        namespace: object::namespace(object),
+        uid: object::uid(object),
+    };
+    let fields = extracted(kind).map(|field| field.read(object));
     let labels = object::labels(object).into_iter().flatten();
-    let owners = object::list_at(object, &["metadata", "ownerReferences"]);
-    Header {
-        name: object::name(object).into(),
-        namespace: object::namespace(object).into(),
-        uid: object::uid(object).into(),
-        labels: labels.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default())).collect(),
-        fields: extracted(kind).map(|field| field.read(object).into_boxed_str()).collect(),
-        owners: owners.iter().map(|owner| object::str_at(owner, &["uid"]).into()).collect(),
-        deleting: object::is_deleting(object),
-    }
+    let labels = labels.map(|(name, value)| (name.as_str(), value.as_str().unwrap_or_default()));
+    Header::new(identity, fields, labels, object::is_deleting(object))
 }

@@ -138,9 +138,10 @@ fn keep_metadata(new: &mut Value, old: &Value) {
         keep("deletionTimestamp");
     }
     for key in ["deletionGracePeriodSeconds", "uid", "namespace", "name"] {
-        let value = old.get(key).filter(|_| meta.get(key).is_none_or(Value::is_null));
-        if let Some(value) = value {
-            meta.insert(key.to_owned(), value.clone());
+        if meta.get(key).is_none_or(Value::is_null) {
+            if let Some(value) = old.get(key) {
+                meta.insert(key.to_owned(), value.clone());
+            }
         }
     }
 }

@@ -43,7 +43,7 @@ async fn everything_is_there_after_a_restart() {
     let store = open(&directory);
     assert_eq!(store.revision(), Revision(4));
     let pod = store.get(POD).unwrap();
-    assert_eq!((pod.revision, pod.created, &*pod.header.name), (Revision(3), Revision(1), "web"));
+    assert_eq!((pod.revision, pod.created, pod.header.name()), (Revision(3), Revision(1), "web"));
     assert_eq!(object(&pod)["spec"], 3);
     assert_eq!(store.snapshot().range(PODS, None).count(), 1);
     let mut cursor = store.watch(PODS, Revision(1)).unwrap();

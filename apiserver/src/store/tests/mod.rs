@@ -29,5 +29,6 @@ fn object(record: &Record) -> Value {
 
 /// A header with just the name, made from the key, to see that loading asks for it.
 fn extract(key: &str, _: &[u8]) -> Header {
-    Header { name: key.rsplit('/').next().unwrap().into(), ..Header::default() }
+    let identity = Identity { name: key.rsplit('/').next().unwrap(), ..Identity::default() };
+    Header::new(identity, [""; 0], [], false)
 }
