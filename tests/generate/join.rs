@@ -46,8 +46,6 @@ pub(crate) struct Field {
     pub patch: Option<String>,
     pub default: Option<String>,
     pub values: Vec<String>,
-    /// The Go type, where error texts do not show the plain one.
-    pub go: Option<String>,
     pub description: String,
 }
 
@@ -195,7 +193,6 @@ impl<'a> Join<'a> {
             patch: extra.patch.or_else(|| known.and_then(facts::patch)),
             default: known.and_then(facts::default).or_else(|| facts::zero(&ty, presence)),
             values: extra.values,
-            go: extra.go,
             description: property.description.clone(),
             required,
             presence,
@@ -325,7 +322,6 @@ impl Field {
             patch: None,
             default: None,
             values: Vec::new(),
-            go: None,
             description: String::new(),
         }
     }

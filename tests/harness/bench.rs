@@ -71,14 +71,17 @@ pub struct Latencies(Histogram<u64>);
 
 impl Default for Latencies {
     fn default() -> Self {
-        Self(Histogram::new(3).expect("three digits are allowed"))
+        let mut histogram = Histogram::new(3).expect("three digits are allowed");
+        histogram.auto(true);
+        Self(histogram)
     }
 }
 
 impl Latencies {
     /// Adds one.
     pub fn record(&mut self, took: Duration) {
-        self.0.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.0.record(micros).expect("the histogram grows");
     }
 
     /// Adds all of another.
@@ -137,6 +140,17 @@ pub fn usage(process: u32) -> Usage {
 /// When there is no such process.
 pub fn reset_peak(process: u32) {
     std::fs::write(format!("/proc/{process}/clear_refs"), "5").expect("the process is ours");
+}
+
+/// A directory for data on the disk that holds the build, which is a real one where `/tmp` may be memory. Gone when
+/// dropped.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn directory() -> tempfile::TempDir {
+    let parent = target().join("bench");
+    std::fs::create_dir_all(&parent).expect("target/bench");
+    tempfile::tempdir_in(parent).expect("a directory")
 }
 
 /// Prints a line. Benchmarks talk to the one who runs them.

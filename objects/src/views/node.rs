@@ -1,12 +1,14 @@
 //! The slim view of a Node.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{ContainerImage, NodeAddress, NodeCondition, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ClusterResourceScope, ListableResource, Metadata, Resource};
 use serde::Deserialize;
 
-use super::{list, nullable};
-use crate::amounts::Amounts;
+use super::nullable;
+use crate::quantity::Quantity;
 
 /// A Node as the scheduler and the controllers read it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -34,11 +36,11 @@ pub struct NodeSpec {
     pub unschedulable: bool,
 
     /// Taints, in the order of the object.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub taints: Vec<Taint>,
 
     /// Pod network ranges, one an address family.
-    #[serde(rename = "podCIDRs", deserialize_with = "list")]
+    #[serde(rename = "podCIDRs", deserialize_with = "nullable")]
     pub pod_cidrs: Vec<String>,
 
     /// The machine's name at its cloud.
@@ -52,26 +54,26 @@ pub struct NodeSpec {
 pub struct NodeStatus {
     /// What pods may use, by resource name.
     #[serde(deserialize_with = "nullable")]
-    pub allocatable: Amounts,
+    pub allocatable: BTreeMap<String, Quantity>,
 
     /// What the machine has, by resource name.
     #[serde(deserialize_with = "nullable")]
-    pub capacity: Amounts,
+    pub capacity: BTreeMap<String, Quantity>,
 
     /// `Ready` and the pressure conditions.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub conditions: Vec<NodeCondition>,
 
     /// Host name and IP addresses.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub addresses: Vec<NodeAddress>,
 
     /// Images that are there, for image locality.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub images: Vec<ContainerImage>,
 
     /// Features that the agent declares (KEP-5328).
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub declared_features: Vec<String>,
 }
 
@@ -132,7 +134,7 @@ mod tests {
         assert_eq!((node.name(), node.label("zone")), ("n1", Some("a")));
         assert!(node.spec.unschedulable && node.spec.taints.is_empty());
         assert_eq!(node.spec.pod_cidrs, ["10.0.0.0/24"]);
-        assert_eq!(node.status.allocatable.get("cpu").unwrap().milli_value(), 3920);
+        assert_eq!(node.status.allocatable["cpu"].milli_value(), 3920);
         assert!(node.metadata.managed_fields.is_none());
     }
 }

@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::{ListableResource, Metadata, NamespaceResourceScope, Resource};
 use serde::Deserialize;
 
-use super::{list, nullable};
-use crate::amounts::Amounts;
+use super::nullable;
+use crate::quantity::Quantity;
 
 /// A Pod as the scheduler, the controllers and the endpoint slices read it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -47,34 +47,34 @@ pub struct PodSpec {
     pub affinity: Option<Box<Affinity>>,
 
     /// Taints it tolerates.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub tolerations: Vec<Toleration>,
 
     /// How it is to be spread.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
 
     /// What must be removed before it is scheduled.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub scheduling_gates: Vec<PodSchedulingGate>,
 
     /// Conditions that must be true, besides its containers, for it to be ready.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub readiness_gates: Vec<PodReadinessGate>,
 
     /// The main containers.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub containers: Vec<Container>,
 
     /// The init containers, sidecars among them.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub init_containers: Vec<Container>,
 
     /// What the sandbox costs besides the containers.
     #[serde(deserialize_with = "nullable")]
-    pub overhead: Amounts,
+    pub overhead: BTreeMap<String, Quantity>,
 
-    /// What the whole pod asks for (KEP-2837).
+    /// Requests and limits of the whole pod (KEP-2837).
     #[serde(deserialize_with = "nullable")]
     pub resources: Requests,
 
@@ -104,7 +104,7 @@ pub struct PodSpec {
     pub subdomain: Option<String>,
 
     /// Volumes, with the claims among them named.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub volumes: Vec<Volume>,
 }
 
@@ -119,10 +119,10 @@ pub struct Container {
     pub image: Option<String>,
 
     /// Ports it listens on.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub ports: Vec<Port>,
 
-    /// What it asks for.
+    /// Requests and limits.
     #[serde(deserialize_with = "nullable")]
     pub resources: Requests,
 
@@ -152,13 +152,17 @@ pub struct Port {
     pub protocol: Option<String>,
 }
 
-/// Requests by resource name.
+/// Requests and limits by resource name.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Requests {
     /// What must be free.
     #[serde(deserialize_with = "nullable")]
-    pub requests: Amounts,
+    pub requests: BTreeMap<String, Quantity>,
+
+    /// What may be used at most.
+    #[serde(deserialize_with = "nullable")]
+    pub limits: BTreeMap<String, Quantity>,
 }
 
 /// The read part of a volume.
@@ -207,7 +211,7 @@ pub struct PodStatus {
     pub reason: Option<String>,
 
     /// `Ready`, `PodScheduled` and so on.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub conditions: Vec<PodCondition>,
 
     /// The first address.
@@ -215,7 +219,7 @@ pub struct PodStatus {
     pub pod_ip: Option<String>,
 
     /// All addresses, one an address family.
-    #[serde(rename = "podIPs", deserialize_with = "list")]
+    #[serde(rename = "podIPs", deserialize_with = "nullable")]
     pub pod_ips: Vec<PodIP>,
 
     /// The node's address.
@@ -229,11 +233,11 @@ pub struct PodStatus {
     pub start_time: Option<Time>,
 
     /// State of the main containers.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub container_statuses: Vec<ContainerStatus>,
 
     /// State of the init containers.
-    #[serde(deserialize_with = "list")]
+    #[serde(deserialize_with = "nullable")]
     pub init_container_statuses: Vec<ContainerStatus>,
 }
 
@@ -423,7 +427,7 @@ mod tests {
         assert_eq!(view.metadata.labels, full.metadata.labels);
         assert_eq!(view.metadata.owner_references, full.metadata.owner_references);
         assert_eq!(view.metadata.annotations.as_ref().unwrap().len(), 1);
-        assert_eq!(view.spec.containers[0].resources.requests.get("cpu").unwrap().milli_value(), 100);
+        assert_eq!(view.spec.containers[0].resources.requests["cpu"].milli_value(), 100);
         assert_eq!(view.spec.containers[0].ports[0].host_port, 80);
         assert_eq!(view.spec.volumes[0].claim.as_deref(), Some("claim"));
         assert!(view.spec.volumes[2].ephemeral && !view.spec.volumes[1].ephemeral);
