@@ -78,7 +78,7 @@ mod tests {
             uid: Some(name.into()),
             labels: Some([("app".to_owned(), label.to_owned())].into()),
             owner_references: owner.map(|uid| vec![reference(uid)]),
-            deletion_timestamp: deleting.then(|| Time(jiff::Timestamp::UNIX_EPOCH)),
+            deletion_timestamp: deleting.then_some(Time(jiff::Timestamp::UNIX_EPOCH)),
             ..ObjectMeta::default()
         })
     }

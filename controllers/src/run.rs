@@ -18,7 +18,7 @@ use crate::registry::{ROWS, Row, SelectionError, select};
 pub struct Surroundings {
     /// Sends their writes.
     pub client: Client,
-    /// Shows them the cluster. Its watches run whether this process leads or not, so a handover is quick.
+    /// Shows them the cluster.
     pub informers: Informers,
     /// Their time.
     pub clock: Clock,

@@ -33,7 +33,7 @@ pub(crate) fn start(ctx: &Context) {
     let (nodes, pods) = (ctx.informers.of::<Node>(), ctx.informers.of::<Pod>());
     index_nodes(&pods);
     let queue = Queue::new(NAME);
-    queue.watch(&pods, |change| placed(change));
+    queue.watch(&pods, placed);
     let there = pods.clone();
     queue.watch(&nodes, move |change| tainted(&there, change));
     let controller = Arc::new(Controller {

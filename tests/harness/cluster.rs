@@ -51,12 +51,12 @@ impl TestCluster {
     /// The whole cluster: API server, controllers, scheduler, and nodes of these names.
     pub async fn with_nodes(names: &[&str]) -> (Self, Vec<TestNode>) {
         let cluster = Self::apiserver().await;
-        cluster.run("controllers", |client, clock, tasks| async move {
+        cluster.run("system:kube-controller-manager", |client, clock, tasks| async move {
             let config =
                 controllers::Config { root_ca: Some("test CA".into()), ..controllers::Config::default() };
             controllers::run(config, client, clock, tasks).await.expect("controllers run");
         });
-        cluster.run("scheduler", |client, clock, tasks| async move {
+        cluster.run("system:kube-scheduler", |client, clock, tasks| async move {
             let mut config = scheduler::Config::default();
             config.seed = Some(SEED);
             scheduler::run(config, client, clock, tasks).await.expect("the scheduler runs");
@@ -70,11 +70,11 @@ impl TestCluster {
 
     fn run<F: Future<Output = ()> + Send + 'static>(
         &self,
-        component: &'static str,
+        identity: &'static str,
         work: impl FnOnce(Client, Clock, Tasks) -> F,
     ) {
-        let client = from_service(self.apiserver.as_user(User::system_masters(component)));
-        self.tasks.spawn(component, work(client, self.clock.clone(), self.tasks.clone()));
+        let client = from_service(self.apiserver.as_user(User::new(identity, ["system:authenticated"])));
+        self.tasks.spawn(identity, work(client, self.clock.clone(), self.tasks.clone()));
     }
 
     /// The objects of a kind in namespace `default`.
