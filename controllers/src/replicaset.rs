@@ -208,9 +208,11 @@ impl Controller {
     async fn report(&self, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), Error> {
         let Some(patch) = collection::status_patch(&set.status, &status) else { return Ok(()) };
         let sets = self.ctx.collection::<ReplicaSet>(set.metadata.namespace.as_deref());
-        let written =
-            sets.patch_status(set.name(), &guarded(&set.metadata, patch)).await.map_err(Error::Status)?;
-        self.queue.writes().wrote(&Key::of(set), &self.sets, &written);
+        match sets.patch_status(set.name(), &guarded(&set.metadata, patch)).await {
+            Ok(written) => self.queue.writes().wrote(&Key::of(set), &self.sets, &written),
+            Err(error) if collection::is_not_found(&error) => {}
+            Err(error) => return Err(Error::Status(error)),
+        }
         Ok(())
     }
 }

@@ -277,9 +277,11 @@ impl Controller {
         }
         let Some(patch) = patch else { return Ok(()) };
         let deployments = self.ctx.collection::<Deployment>(deployment.metadata.namespace.as_deref());
-        let patched =
-            deployments.patch_status(deployment.name(), &guarded(&deployment.metadata, patch)).await;
-        self.queue.writes().wrote(&Key::of(deployment), &self.deployments, &patched.map_err(Error::Status)?);
+        match deployments.patch_status(deployment.name(), &guarded(&deployment.metadata, patch)).await {
+            Ok(written) => self.queue.writes().wrote(&Key::of(deployment), &self.deployments, &written),
+            Err(error) if collection::is_not_found(&error) => {}
+            Err(error) => return Err(Error::Status(error)),
+        }
         Ok(())
     }
 }
