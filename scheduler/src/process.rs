@@ -89,7 +89,7 @@ pub async fn command(args: Args) -> anyhow::Result<()> {
         tracing::info!(%address, "serving health and metrics");
     }
     let metrics = Metrics::new(&registry);
-    let surroundings = Surroundings { client, informers, clock, random, metrics };
+    let surroundings = Surroundings { random, metrics, ..Surroundings::new(client, informers, clock) };
     until_stopped(run_in(config, surroundings, tasks.clone()), tasks).await
 }
 

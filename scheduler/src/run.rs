@@ -37,6 +37,14 @@ pub struct Surroundings {
     pub metrics: Metrics,
 }
 
+impl Surroundings {
+    /// With randomness of its own, and metrics that nobody reads.
+    pub fn new(client: Client, informers: Informers, clock: Clock) -> Self {
+        let metrics = Metrics::new(&Registry::new());
+        Self { client, informers, clock, random: Random::from_entropy(), metrics }
+    }
+}
+
 /// Why the scheduler ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -51,13 +59,11 @@ pub enum Error {
 ///
 /// When leadership is lost.
 pub async fn run(config: Config, client: Client, clock: Clock, tasks: Tasks) -> Result<(), Error> {
-    let surroundings = Surroundings {
-        informers: Informers::new(client.clone(), tasks.child(), clock.clone()),
-        client,
-        clock,
-        random: config.seed.map_or_else(Random::from_entropy, Random::from_seed),
-        metrics: Metrics::new(&Registry::new()),
-    };
+    let informers = Informers::new(client.clone(), tasks.child(), clock.clone());
+    let mut surroundings = Surroundings::new(client, informers, clock);
+    if let Some(seed) = config.seed {
+        surroundings.random = Random::from_seed(seed);
+    }
     run_in(config, surroundings, tasks).await
 }
 

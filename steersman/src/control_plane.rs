@@ -7,6 +7,7 @@ use apiserver::Apiserver;
 use apiserver::authn::User;
 use base64::Engine as _;
 use component::client::from_service;
+use component::informers::Informers;
 use kube::Client;
 
 use crate::args::Up;
@@ -30,14 +31,23 @@ impl ControlPlane {
         let started = apiserver::start(&flags, crew.clock.clone(), &crew.servers).await?;
         let unready = started.apiserver.readiness().wait_for("cluster");
         progress.done(&format!("API server listens on {}", started.url));
-        let as_user = |name: &str| from_service(started.apiserver.as_user(User::new(name, ["system:authenticated"])));
+        let as_user =
+            |name: &str| from_service(started.apiserver.as_user(User::new(name, ["system:authenticated"])));
         let ca = started.pki.ca_certificate().to_owned();
         let config = controllers::Config { root_ca: Some(ca.clone()), ..controllers::Config::default() };
-        let client = as_user("system:kube-controller-manager");
-        let policies = crew.policies.clone();
-        crew.run("controllers", &policies, controllers::run(config, client, crew.clock.clone(), policies.clone()));
-        let (config, client) = (scheduler::Config::default(), as_user("system:kube-scheduler"));
-        crew.run("scheduler", &policies, scheduler::run(config, client, crew.clock.clone(), policies.clone()));
+        let (policies, clock) = (crew.policies.clone(), crew.clock.clone());
+        // One watch a kind for both of them; they write as themselves.
+        let reader = from_service(started.apiserver.as_user(User::system_masters("steersman")));
+        let informers = Informers::new(reader, policies.clone(), clock.clone());
+        let surroundings = controllers::Surroundings {
+            client: as_user("system:kube-controller-manager"),
+            informers: informers.clone(),
+            clock: clock.clone(),
+        };
+        crew.run("controllers", &policies, controllers::run_in(config, surroundings, policies.clone()));
+        let surroundings = scheduler::Surroundings::new(as_user("system:kube-scheduler"), informers, clock);
+        let config = scheduler::Config::default();
+        crew.run("scheduler", &policies, scheduler::run_in(config, surroundings, policies.clone()));
         progress.done("controllers and scheduler run");
         let client = from_service(started.apiserver.as_user(User::system_masters("steersman")));
         Ok(Self { client, ca, started: Some((started, unready)) })
@@ -46,11 +56,17 @@ impl ControlPlane {
     async fn join(kubeconfig: &Path) -> anyhow::Result<Self> {
         let config = component::client::config(Some(kubeconfig)).await?;
         let Some(root) = config.root_cert.as_ref().and_then(|certificates| certificates.first()) else {
-            bail!("{} names no certificate authority: the node cannot tell who may reach it", kubeconfig.display());
+            bail!(
+                "{} names no certificate authority: the node cannot tell who may reach it",
+                kubeconfig.display()
+            );
         };
         let ca = pem(root);
         let client = component::client::from_kubeconfig(Some(kubeconfig)).await?;
-        client.apiserver_version().await.with_context(|| format!("the cluster of {}", kubeconfig.display()))?;
+        client
+            .apiserver_version()
+            .await
+            .with_context(|| format!("the cluster of {}", kubeconfig.display()))?;
         Ok(Self { client, ca, started: None })
     }
 

@@ -310,3 +310,47 @@ async fn of_two_copies_one_works_and_the_other_takes_over() {
     assert!(second.stop().await.is_empty());
     scene.cluster.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_among_pending_pods_loses_and_doubles_none() {
+    const NODES: usize = 10;
+    const PODS: usize = 300;
+    let scene = Scene::without_scheduler().await;
+    for node in 0..NODES {
+        scene.node(&format!("n{node}"), json!({}), json!({})).await;
+    }
+    for pod in 0..PODS {
+        scene.pod(&format!("p{pod}"), "60m", json!({})).await;
+    }
+    let bound = async || {
+        let pods = scene.pods().list(&ListParams::default()).await.unwrap().items;
+        pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone()).collect::<Vec<_>>()
+    };
+    // Stopped while binds are under way, and begun again, until all are bound.
+    let mut seed = 0;
+    while bound().await.len() < PODS {
+        let before = bound().await.len();
+        seed += 1;
+        let scheduler = scene.scheduler(Config { seed: Some(seed), ..Config::default() });
+        // Time stands still while there is work, so looking between two steps of it catches it in the middle.
+        for look in 0.. {
+            if bound().await.len() > before {
+                break;
+            }
+            match look % 100 {
+                99 => tokio::time::sleep(Duration::from_millis(1)).await,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+        assert!(scheduler.stop().await.is_empty());
+    }
+    assert!(seed > 1, "it was stopped in the middle");
+    // 300 pods of 60m on 10 nodes of 2000m: none may hold more than 33.
+    let nodes = bound().await;
+    for node in 0..NODES {
+        let name = format!("n{node}");
+        let on = nodes.iter().filter(|bound| **bound == name).count();
+        assert!((1..=33).contains(&on), "{name} has {on}");
+    }
+    scene.cluster.stop().await;
+}
