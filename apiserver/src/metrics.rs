@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ::http::{Method, StatusCode};
-use component::metrics::{Counters, Gauges, Histograms, Registry};
+use component::metrics::{Counters, Gauge, Histograms, Registry};
 use tokio::time::Instant;
 
 use crate::http::route::{Target, Verb};
@@ -17,7 +17,9 @@ pub(crate) struct Metrics {
     registry: Registry,
     requests: Counters,
     durations: Histograms,
-    in_flight: Gauges,
+    /// Changes and reads in flight: made once, they are counted at every request.
+    mutating: Gauge,
+    reading: Gauge,
 }
 
 /// A request being counted.
@@ -25,13 +27,17 @@ pub(crate) struct Measured {
     metrics: Metrics,
     began: Instant,
     labels: Vec<(&'static str, String)>,
-    kind: &'static str,
+    in_flight: Gauge,
 }
 
 impl Metrics {
     /// Registers the metrics.
     pub(crate) fn new(registry: Registry) -> Self {
+        let in_flight = registry.gauges("apiserver_current_inflight_requests", "Requests being worked on");
+        let of = |kind: &str| in_flight.get_or_create(&vec![("request_kind", kind.to_owned())]).clone();
         Self {
+            mutating: of("mutating"),
+            reading: of("readOnly"),
             requests: registry
                 .counters("apiserver_request_total", "Requests by what they were for and how they ended"),
             durations: registry.histograms(
@@ -39,7 +45,6 @@ impl Metrics {
                 "Seconds until the answer began, without watches",
                 DURATIONS,
             ),
-            in_flight: registry.gauges("apiserver_current_inflight_requests", "Requests being worked on"),
             registry,
         }
     }
@@ -59,9 +64,9 @@ impl Metrics {
             Target::Path(_) => vec![("verb", method.to_string()), ("component", "apiserver".to_owned())],
         };
         let writes = matches!(target, Target::Resource(path) if path.verb.writes());
-        let kind = if writes { "mutating" } else { "readOnly" };
-        self.in_flight.get_or_create(&vec![("request_kind", kind.to_owned())]).inc();
-        Measured { metrics: self.clone(), began: Instant::now(), labels, kind }
+        let in_flight = if writes { &self.mutating } else { &self.reading };
+        in_flight.inc();
+        Measured { metrics: self.clone(), began: Instant::now(), labels, in_flight: in_flight.clone() }
     }
 
     /// The exposition text.
@@ -85,7 +90,7 @@ impl Measured {
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        self.metrics.in_flight.get_or_create(&vec![("request_kind", self.kind.to_owned())]).dec();
+        self.in_flight.dec();
     }
 }
 

@@ -113,7 +113,7 @@ pub async fn start(args: &Args, clock: Clock, tasks: &Tasks) -> anyhow::Result<S
     let data_dir = std::path::absolute(&args.data_dir).context("the data directory has no absolute path")?;
     std::fs::create_dir_all(&data_dir)
         .with_context(|| format!("cannot make the data directory {}", data_dir.display()))?;
-    let advertise = args.advertise_address.or_else(own_address).unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let advertise = args.advertise_address.or_else(own_address).unwrap_or_else(|| Ipv4Addr::LOCALHOST.into());
     let pki = Pki::open(data_dir.join("pki"), &clock)?;
     let wanted = SocketAddr::new(args.bind_address, args.secure_port);
     // Before the store opens: a taken port is told before anything else happens.

@@ -3,6 +3,8 @@
 //! Promise: everything a verb may know about its request, read once; warnings gather here and leave as
 //! `Warning` headers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method};
@@ -12,6 +14,8 @@ use super::negotiate::Output;
 use super::query::Query;
 use super::route::{ResourcePath, Verb};
 use crate::authn::User;
+use crate::kinds::Kind;
+use crate::verbs::convert;
 
 /// A request for a resource, authenticated and authorized.
 #[derive(Debug)]
@@ -26,7 +30,16 @@ pub(crate) struct Call {
     pub body: Bytes,
     /// What the connection left with the request: the way to an upgraded connection.
     pub extensions: Mutex<Extensions>,
+    /// The kind that the path names, where it is stored in another shape.
+    pub served: Option<Served>,
     warnings: Mutex<Vec<String>>,
+}
+
+/// A kind whose shape is not the stored one.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    pub kind: Arc<Kind>,
+    pub shape: convert::Shape,
 }
 
 impl Call {
@@ -40,6 +53,7 @@ impl Call {
             headers: parts.headers,
             body: Bytes::new(),
             extensions: Mutex::new(parts.extensions),
+            served: None,
             warnings: Mutex::default(),
         }
     }
@@ -55,6 +69,16 @@ impl Call {
 
     pub(crate) fn take_warnings(&self) -> Vec<String> {
         std::mem::take(&mut self.warnings.lock())
+    }
+
+    /// The kind in whose shape objects come and go; `stored` unless the path names another.
+    pub(crate) fn served_kind<'a>(&'a self, stored: &'a Kind) -> &'a Kind {
+        self.served.as_ref().map_or(stored, |served| &served.kind)
+    }
+
+    /// How the client's shape differs from the stored one.
+    pub(crate) fn conversion(&self) -> Option<convert::Shape> {
+        self.served.as_ref().map(|served| served.shape)
     }
 
     pub(crate) fn verb(&self) -> Verb {

@@ -16,6 +16,7 @@ use super::negotiate::Shape;
 use super::shape::metadata_only;
 use crate::kinds::Kind;
 use crate::store::{Record, Snapshot};
+use crate::verbs::convert;
 use crate::verbs::select::Selection;
 
 /// Bytes gathered before a chunk is sent.
@@ -45,13 +46,16 @@ pub(crate) enum ItemShape {
     /// Typed items do not repeat kind and version, which are the first fields of every stored object: all
     /// before this is cut off.
     Typed(Vec<u8>),
+    /// Decoded and brought into another shape.
+    Converted(convert::Shape),
     Metadata,
 }
 
 impl ItemShape {
-    pub(crate) fn new(kind: &Kind, shape: Shape) -> Self {
-        match shape {
-            Shape::Metadata => Self::Metadata,
+    pub(crate) fn new(kind: &Kind, shape: Shape, conversion: Option<convert::Shape>) -> Self {
+        match (shape, conversion) {
+            (Shape::Metadata, _) => Self::Metadata,
+            (_, Some(conversion)) => Self::Converted(conversion),
             _ => Self::Typed(type_prefix(kind)),
         }
     }
@@ -61,6 +65,8 @@ impl ItemShape {
         match self {
             Self::Typed(opening) if bytes.starts_with(opening) => (true, bytes.slice(opening.len()..)),
             Self::Typed(_) => (false, bytes.clone()),
+            // A stored object always decodes.
+            Self::Converted(shape) => (false, shape.served(bytes).unwrap_or_default()),
             Self::Metadata => (false, metadata_only(bytes).unwrap_or_default().into()),
         }
     }

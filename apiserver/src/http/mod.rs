@@ -23,15 +23,17 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
-use self::call::Call;
+use self::call::{Call, Served};
 use self::negotiate::Output;
 use self::query::Query;
 use self::respond::{Answer, failure};
 use self::route::{ResourcePath, Target, Verb};
 use crate::authn::{User, impersonation};
 use crate::authz;
+use crate::kinds::Kind;
 use crate::server::Server;
 use crate::status::{ApiError, ApiResult};
+use crate::verbs::convert;
 use crate::{subresources, verbs};
 
 /// Bytes of a request's body (apiserver `MaxRequestBodyBytes`).
@@ -111,7 +113,7 @@ async fn resource(server: &Arc<Server>, mut call: Call, body: RequestBody, plain
         Err(error) => return failure(&error, plain),
     };
     let outcome = match take_body(&mut call, body).await {
-        Ok(()) => dispatch(server, &call).await,
+        Ok(()) => dispatch(server, &mut call).await,
         Err(error) => Err(error),
     };
     drop(held);
@@ -152,7 +154,7 @@ async fn take_body(call: &mut Call, body: RequestBody) -> ApiResult<()> {
     Ok(())
 }
 
-async fn dispatch(server: &Arc<Server>, call: &Call) -> ApiResult<Answer> {
+async fn dispatch(server: &Arc<Server>, call: &mut Call) -> ApiResult<Answer> {
     let ResourcePath { group, version, namespace, resource, name, subresource, verb, .. } = &call.path;
     let kind = server.kinds.resource(group, version, resource).ok_or_else(ApiError::no_such_resource)?;
     let in_namespace = !namespace.is_empty() && resource != "namespaces";
@@ -169,7 +171,8 @@ async fn dispatch(server: &Arc<Server>, call: &Call) -> ApiResult<Answer> {
         }
     }
     if !subresource.is_empty() {
-        return subresources::serve(server, call, kind).await;
+        let stored = stored_kind(server, call, kind);
+        return subresources::serve(server, call, &stored).await;
     }
     if !kind.is_stored() && *verb == Verb::Create {
         return subresources::post_only(server, call, kind).await;
@@ -183,6 +186,9 @@ async fn dispatch(server: &Arc<Server>, call: &Call) -> ApiResult<Answer> {
     if misplaced || !kind.verbs.contains(&verb.as_str()) {
         return Err(ApiError::method_not_allowed());
     }
+    let verb = *verb;
+    let stored = stored_kind(server, call, kind);
+    let (call, kind) = (&*call, &stored);
     match verb {
         Verb::Get => verbs::get(server, call, kind).await,
         Verb::List => verbs::list(server, call, kind).await,
@@ -193,6 +199,19 @@ async fn dispatch(server: &Arc<Server>, call: &Call) -> ApiResult<Answer> {
         Verb::Delete => verbs::delete(server, call, kind).await,
         Verb::DeleteCollection => verbs::delete_collection(server, call, kind).await,
         Verb::Unknown => Err(ApiError::method_not_allowed()),
+    }
+}
+
+/// The kind whose shape is stored; notes in the call where that is not the one the path names.
+fn stored_kind(server: &Server, call: &mut Call, kind: &Arc<Kind>) -> Arc<Kind> {
+    let Some(shape) = convert::Shape::of(kind) else { return kind.clone() };
+    let (group, version) = shape.stored_as();
+    match server.kinds.resource(group, version, &kind.plural) {
+        Some(stored) => {
+            call.served = Some(Served { kind: kind.clone(), shape });
+            stored.clone()
+        }
+        None => kind.clone(),
     }
 }
 

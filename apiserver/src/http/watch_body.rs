@@ -19,6 +19,7 @@ use crate::kinds::Kind;
 use crate::server::Server;
 use crate::status::{ApiError, ApiResult};
 use crate::store::{Cursor, Event, EventKind, Record, Revision, WatchError, frame_of};
+use crate::verbs::convert;
 use crate::verbs::select::Selection;
 
 /// Time between bookmarks (apiserver `defaultBookmarkFrequency`).
@@ -28,6 +29,8 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 pub(crate) struct Plan {
     pub kind: Arc<Kind>,
     pub selection: Selection,
+    /// How the client's shape differs from the stored one.
+    pub conversion: Option<convert::Shape>,
     pub output: Output,
     pub include: IncludeObject,
     pub bookmarks: bool,
@@ -110,11 +113,11 @@ impl Watcher {
     }
 
     fn initial(&mut self) -> Option<Bytes> {
-        while let Some(record) = self.initial.pop_front() {
-            match self.shaped(EventKind::Added, &record.bytes) {
-                Ok(frame) => return Some(frame),
-                Err(error) => return self.fail(&error),
-            }
+        if let Some(record) = self.initial.pop_front() {
+            return match self.shaped(EventKind::Added, &record.bytes) {
+                Ok(frame) => Some(frame),
+                Err(error) => self.fail(&error),
+            };
         }
         if self.at_end {
             self.at_end = false;
@@ -131,7 +134,7 @@ impl Watcher {
 
     /// What an event looks like to this watcher, if anything.
     fn event(&mut self, event: &Event) -> ApiResult<Option<Bytes>> {
-        let plain = self.plan.output.is_plain();
+        let plain = self.plan.output.is_plain() && self.plan.conversion.is_none();
         let selection = &self.plan.selection;
         let was = event.previous.as_ref().is_some_and(|previous| selection.matches(previous));
         if event.kind == EventKind::Deleted {
@@ -165,6 +168,8 @@ impl Watcher {
     /// A frame in the shape the client asked for.
     fn shaped(&mut self, kind: EventKind, bytes: &Bytes) -> ApiResult<Bytes> {
         let output = self.plan.output;
+        let converted = self.plan.conversion.map(|shape| shape.served(bytes)).transpose()?;
+        let bytes = converted.as_ref().unwrap_or(bytes);
         let object = match output.shape {
             Shape::Whole => bytes.clone(),
             Shape::Metadata => metadata_only(bytes)?.into(),

@@ -26,6 +26,7 @@ mod rbac;
 pub(crate) mod read;
 mod resource;
 mod resources;
+mod reviews;
 mod row;
 mod runtime;
 mod scheduling;
@@ -226,10 +227,12 @@ impl Kind {
 
 /// The built-in kinds: the groups in discovery's order, the kinds of a group in the order of their resources.
 pub fn builtin() -> &'static [Kind] {
-    const GROUPS: [fn() -> Vec<row::Row>; 17] = [
+    const GROUPS: [fn() -> Vec<row::Row>; 19] = [
         core::rows,
         apps::rows,
         core::events,
+        reviews::authentication,
+        reviews::authorization,
         autoscaling::rows,
         batch::rows,
         certificates::rows,

@@ -81,7 +81,7 @@ fn read<'de, D: Deserializer<'de>>(
 ) -> Result<Result<Decoded, DecodeError>, Option<DecodeError>> {
     let mut findings = Findings::default();
     let shape = definition.map_or(Shape::Any, Shape::Root);
-    let read = Seed { findings: &mut findings, shape }.deserialize(deserializer);
+    let read = Seed { findings: &mut findings, shape, go: None }.deserialize(deserializer);
     match read {
         Ok(value) => Ok(match findings.type_error {
             None => Ok(Decoded { value, problems: findings.problems }),
@@ -174,6 +174,16 @@ mod tests {
                 "Service",
                 r#"{"spec":{"ports":[{"targetPort":true}]}}"#,
                 "bool into Go struct field ServicePort.spec.ports.targetPort of type int32",
+            ),
+            (
+                "Pod",
+                r#"{"spec":{"restartPolicy":5}}"#,
+                "number into Go struct field PodSpec.spec.restartPolicy of type v1.RestartPolicy",
+            ),
+            (
+                "PersistentVolumeClaim",
+                r#"{"spec":{"accessModes":[true]}}"#,
+                "bool into Go struct field PersistentVolumeClaimSpec.spec.accessModes of type v1.PersistentVolumeAccessMode",
             ),
             ("ConfigMap", r#"[]"#, "array into Go value of type v1.ConfigMap"),
         ] {

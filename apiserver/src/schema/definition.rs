@@ -62,6 +62,8 @@ pub struct Field {
     pub default: Option<Value>,
     /// The words this string, or the items of this list, may have. Documentation only: validation checks them.
     pub values: Vec<Text>,
+    /// The Go type as upstream's error texts name it (`v1.RestartPolicy`), where it is not the plain one.
+    pub go: Option<Text>,
 }
 
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@
 //! ```text
 //! =NAME [kind=GROUP/VERSION/KIND] [struct=atomic] [union=DISCRIMINATOR] [embed=NUMBER:NAME]...
 //! JSON NUMBER TYPE [kept|written|nullable] [required] [list=atomic|set|map:KEY,KEY] [map=atomic|granular]
-//!     [patch=STRATEGY:KEY] [values=WORD|WORD] [default=JSON]                (one line; the default is its rest)
+//!     [patch=STRATEGY:KEY] [go=TYPE] [values=WORD|WORD] [default=JSON]                (one line; the default is its rest)
 //! ```
 //!
 //! TYPE is `bool`, `int32`, `int64`, `float64`, `string`, `bytes` or a definition's name, after `[]` for a list,
@@ -134,6 +134,7 @@ fn field(line: &'static str) -> Field {
         patch: None,
         default: default.and_then(|json| serde_json::from_str(json).ok()),
         values: Vec::new(),
+        go: None,
     };
     for word in words {
         match word.split_once('=') {
@@ -142,6 +143,7 @@ fn field(line: &'static str) -> Field {
             Some(("list", word)) => field.list = list(word),
             Some(("map", word)) => field.map = structure(word),
             Some(("patch", word)) => field.patch = word.split_once(':').map(patch),
+            Some(("go", name)) => field.go = Some(name.into()),
             Some(("values", words)) => field.values = words.split('|').map(spaced).collect(),
             _ => unreachable!("{word:?} in a generated field"),
         }

@@ -48,6 +48,8 @@ pub(super) enum Shape<'d> {
 pub(super) struct Seed<'w, 'd> {
     pub findings: &'w mut Findings<'d>,
     pub shape: Shape<'d>,
+    /// The Go type, where it has a name that the shape does not tell.
+    pub go: Option<&'d str>,
 }
 
 impl<'d> Findings<'d> {
@@ -93,7 +95,10 @@ impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
 }
 
 impl<'d> Seed<'_, 'd> {
-    fn wanted(&self) -> Cow<'static, str> {
+    fn wanted(&self) -> Cow<'d, str> {
+        if let Some(name) = self.go {
+            return name.into();
+        }
         match self.shape {
             Shape::Any => "interface {}".into(),
             Shape::Root(definition) => scalar::go_object(definition).into(),
@@ -164,7 +169,11 @@ impl<'d> Seed<'_, 'd> {
             }
             let before = findings.enter(&field.json);
             findings.fields.push(&field.json);
-            let value = entries.next_value_seed(Seed { findings, shape: Shape::Of(&field.ty) })?;
+            let value = entries.next_value_seed(Seed {
+                findings,
+                shape: Shape::Of(&field.ty),
+                go: field.go.as_deref(),
+            })?;
             findings.fields.pop();
             findings.path.truncate(before);
             keep(&mut object, field, value);
@@ -175,6 +184,7 @@ impl<'d> Seed<'_, 'd> {
     }
 
     fn map<'de, A: MapAccess<'de>>(self, values: Shape<'d>, mut entries: A) -> Result<Value, A::Error> {
+        let go = self.go.and_then(|name| name.strip_prefix("map[string]"));
         let findings = self.findings;
         let mut map = Map::new();
         while let Some(key) = entries.next_key_seed(TextSeed)? {
@@ -182,7 +192,7 @@ impl<'d> Seed<'_, 'd> {
                 findings.problem("duplicate", &key);
             }
             let before = findings.enter(&key);
-            let value = entries.next_value_seed(Seed { findings, shape: values })?;
+            let value = entries.next_value_seed(Seed { findings, shape: values, go })?;
             findings.path.truncate(before);
             map.insert(key, or_zero(value, values));
         }
@@ -190,13 +200,14 @@ impl<'d> Seed<'_, 'd> {
     }
 
     fn list<'de, A: SeqAccess<'de>>(self, items: Shape<'d>, mut sequence: A) -> Result<Value, A::Error> {
+        let go = self.go.and_then(|name| name.strip_prefix("[]"));
         let findings = self.findings;
         let mut list = Vec::new();
         loop {
             let before = findings.path.len();
             // Writing to a string cannot fail.
             let _ = write!(findings.path, "[{}]", list.len());
-            let item = sequence.next_element_seed(Seed { findings, shape: items })?;
+            let item = sequence.next_element_seed(Seed { findings, shape: items, go })?;
             findings.path.truncate(before);
             match item {
                 Some(item) => list.push(or_zero(item, items)),

@@ -17,10 +17,13 @@ mod token;
 use std::sync::Arc;
 
 use crate::http::call::Call;
+use crate::http::query::FieldValidation;
 use crate::http::respond::Answer;
 use crate::kinds::{Kind, Subresource};
+use crate::object;
 use crate::server::Server;
 use crate::status::{ApiError, ApiResult};
+use crate::verbs::{self, decode};
 
 /// Whether a request below this name is a connection rather than a request for an object.
 pub(crate) fn connects(subresource: &str) -> bool {
@@ -57,6 +60,11 @@ pub(crate) async fn serve(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -
 }
 
 /// Serves a resource that is only posted.
-pub(crate) async fn post_only(_server: &Arc<Server>, _call: &Call, _kind: &Arc<Kind>) -> ApiResult<Answer> {
-    Err(ApiError::method_not_allowed())
+pub(crate) async fn post_only(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> ApiResult<Answer> {
+    if &*kind.kind != "Binding" {
+        return verbs::review(server, call, kind).await;
+    }
+    let pods = server.kinds.resource("", "v1", "pods").ok_or_else(ApiError::no_such_resource)?;
+    let binding = decode::object(call, kind, FieldValidation::Ignore)?;
+    binding::bind(server, call, pods, object::name(&binding)).await
 }

@@ -21,6 +21,8 @@ pub(crate) fn object(
     code: StatusCode,
     bytes: &Bytes,
 ) -> ApiResult<Answer> {
+    let converted = call.conversion().map(|shape| shape.served(bytes)).transpose()?;
+    let (kind, bytes) = (call.served_kind(kind), converted.as_ref().unwrap_or(bytes));
     match call.output.shape {
         Shape::Whole => respond::document(code, bytes.clone(), call.output),
         Shape::Metadata => respond::document(code, metadata_only(bytes)?.into(), call.output),

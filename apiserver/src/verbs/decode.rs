@@ -15,9 +15,13 @@ use crate::status::{ApiError, ApiResult};
 
 /// The body as an object of this kind, checked and defaulted.
 pub(crate) fn object(call: &Call, kind: &Kind, validation: FieldValidation) -> ApiResult<Value> {
-    let definition = definition(&kind.definition)?;
-    let Decoded { mut value, problems } = read(call, Some(definition), &Expected::of(kind))?;
-    strict(call, kind, &problems, validation)?;
+    let served = call.served_kind(kind);
+    let expected = Expected::of(served);
+    let Decoded { mut value, problems } = read(call, Some(definition(&served.definition)?), &expected)?;
+    report(call, &expected, &problems, validation)?;
+    if let Some(shape) = call.conversion() {
+        shape.to_stored(&mut value);
+    }
     defaults(kind, &mut value);
     Ok(value)
 }
@@ -108,10 +112,6 @@ fn defaults(kind: &Kind, object: &mut Value) {
         meta.remove("managedFields");
     }
     kind.strategy.apply_defaults(object);
-}
-
-fn strict(call: &Call, kind: &Kind, problems: &[String], validation: FieldValidation) -> ApiResult<()> {
-    report(call, &Expected::of(kind), problems, validation)
 }
 
 fn report(

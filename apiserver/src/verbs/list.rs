@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::DecodeError;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, HeaderValue};
 use serde::{Deserialize, Serialize};
@@ -40,8 +41,8 @@ pub(crate) async fn list(server: &Server, call: &Call, kind: &Arc<Kind>) -> ApiR
         return table(server, call, kind, &page, &selection);
     }
     let body = ListBody {
-        head: head(kind, &page.metadata, output.shape),
-        shape: ItemShape::new(kind, output.shape),
+        head: head(call.served_kind(kind), &page.metadata, output.shape),
+        shape: ItemShape::new(kind, output.shape, call.conversion()),
         selection,
         snapshot: page.snapshot,
         after: page.after,
@@ -185,10 +186,16 @@ fn table(
     selection: &Selection,
 ) -> ApiResult<Answer> {
     let include = IncludeObject::parse(call.query.text("includeObject"))?;
-    let writer = TableWriter { kind, include, now: server.clock.now() };
-    let records = page.records(selection);
-    let table = writer.table(records.iter().map(|r| &r.bytes), page.metadata.clone(), true)?;
+    let writer = TableWriter { kind: call.served_kind(kind), include, now: server.clock.now() };
+    let objects = page.records(selection).into_iter().map(|record| served(call, &record.bytes));
+    let objects = objects.collect::<ApiResult<Vec<_>>>()?;
+    let table = writer.table(&objects, page.metadata.clone(), true)?;
     respond::value_as(StatusCode::OK, &table, call.output)
+}
+
+/// A stored object in the shape the client knows.
+fn served(call: &Call, bytes: &Bytes) -> ApiResult<Bytes> {
+    call.conversion().map_or_else(|| Ok(bytes.clone()), |shape| shape.served(bytes))
 }
 
 /// What continue tokens are relative to: the prefix up to its last slash.

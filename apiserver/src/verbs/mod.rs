@@ -4,6 +4,7 @@
 //! decided on) and every object through `decode` on its way in and `answer` on its way out.
 
 pub(crate) mod answer;
+pub(crate) mod convert;
 mod create;
 pub(crate) mod decode;
 pub(crate) mod delete;
@@ -12,6 +13,7 @@ pub(crate) mod encode;
 mod get;
 pub(crate) mod list;
 pub(crate) mod patch;
+mod review;
 pub(crate) mod select;
 pub(crate) mod transaction;
 mod update;
@@ -23,5 +25,6 @@ pub(crate) use delete_collection::delete_collection;
 pub(crate) use get::{get, record};
 pub(crate) use list::list;
 pub(crate) use patch::patch;
+pub(crate) use review::review;
 pub(crate) use update::{check_version, replace, update};
 pub(crate) use watch::watch;

@@ -41,7 +41,7 @@ pub(crate) async fn patch_part(
     let transaction = Transaction { server, call, kind, name: call.name(), part, dry_run: options.dry_run };
     let bytes = transaction
         .run(|old| {
-            let mut new = apply(&patch, call, &kind.definition, old, options.field_validation)?;
+            let mut new = patched(&patch, call, kind, old, options.field_validation)?;
             decode::finish(kind, &mut new)?;
             decode::check_name(call, &new)?;
             if object::resource_version(&new) != object::resource_version(old) {
@@ -51,6 +51,24 @@ pub(crate) async fn patch_part(
         })
         .await?;
     answer::object(server, call, kind, StatusCode::OK, &bytes)
+}
+
+/// The patched object in the stored shape; the patch itself sees the shape the client knows.
+fn patched(
+    patch: &Patch,
+    call: &Call,
+    kind: &Kind,
+    old: &Value,
+    validation: FieldValidation,
+) -> ApiResult<Value> {
+    let Some(shape) = call.conversion() else {
+        return apply(patch, call, &kind.definition, old, validation);
+    };
+    let mut served = old.clone();
+    shape.to_served(&mut served);
+    let mut new = apply(patch, call, &call.served_kind(kind).definition, &served, validation)?;
+    shape.to_stored(&mut new);
+    Ok(new)
 }
 
 /// The patch of a request.

@@ -38,7 +38,7 @@ enum Field {
 impl Selection {
     /// Reads the selection of a request; a field that the kind does not offer is upstream's error.
     pub(crate) fn new(call: &Call, kind: &Kind, options: &ListOptions) -> ApiResult<Self> {
-        let fields = wanted(kind, &options.fields)?;
+        let fields = wanted(call, kind, &options.fields)?;
         let namespace = if kind.namespaced { call.namespace() } else { "" };
         let mut prefix = kind.storage_prefix();
         if !namespace.is_empty() {
@@ -48,7 +48,7 @@ impl Selection {
         // A single object by name is a single key, if it is clear in which namespace it is.
         if !kind.namespaced || !namespace.is_empty() {
             let by_name = fields.iter().find(|w| w.equal && matches!(w.field, Field::Name));
-            prefix.push_str(by_name.map_or(call.name(), |wanted| &wanted.value));
+            prefix.push_str(by_name.map_or_else(|| call.name(), |wanted| &wanted.value));
         }
         Ok(Self { prefix, labels: options.labels.clone(), fields })
     }
@@ -84,17 +84,19 @@ pub(crate) fn extracted(kind: &Kind) -> impl Iterator<Item = &SelectableField> {
     kind.selectable_fields.iter().filter(|field| !field.name.starts_with("metadata."))
 }
 
-fn wanted(kind: &Kind, selector: &FieldSelector) -> ApiResult<Vec<Wanted>> {
+fn wanted(call: &Call, kind: &Kind, selector: &FieldSelector) -> ApiResult<Vec<Wanted>> {
     let mut all = Vec::new();
     for requirement in selector.requirements() {
         let label = requirement.field.as_str();
-        let offered = kind.selectable_fields.iter().any(|field| field.name == label);
+        let served = call.served_kind(kind);
+        let offered = served.selectable_fields.iter().any(|field| field.name == label);
+        let stored = call.conversion().map_or_else(|| label.to_owned(), |shape| shape.stored_field(label));
         let field = match label {
             "metadata.name" => Field::Name,
             "metadata.namespace" if offered => Field::Namespace,
-            label => match extracted(kind).position(|field| field.name == label) {
-                Some(index) => Field::Extracted(index),
-                None => return Err(ApiError::bad_request(kind.unsupported_field(label))),
+            label => match extracted(kind).position(|field| field.name == stored) {
+                Some(index) if offered => Field::Extracted(index),
+                _ => return Err(ApiError::bad_request(served.unsupported_field(label))),
             },
         };
         all.push(Wanted { field, value: requirement.value.clone(), equal: requirement.equal });

@@ -138,10 +138,9 @@ fn keep_metadata(new: &mut Value, old: &Value) {
         keep("deletionTimestamp");
     }
     for key in ["deletionGracePeriodSeconds", "uid", "namespace", "name"] {
-        if meta.get(key).is_none_or(Value::is_null) {
-            if let Some(value) = old.get(key) {
-                meta.insert(key.to_owned(), value.clone());
-            }
+        let value = old.get(key).filter(|_| meta.get(key).is_none_or(Value::is_null));
+        if let Some(value) = value {
+            meta.insert(key.to_owned(), value.clone());
         }
     }
 }

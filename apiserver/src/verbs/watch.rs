@@ -45,7 +45,8 @@ pub(crate) async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -
         (asked, Vec::new())
     };
     let plan = Plan {
-        kind: kind.clone(),
+        kind: call.served.as_ref().map_or_else(|| kind.clone(), |served| served.kind.clone()),
+        conversion: call.conversion(),
         output: call.output,
         include,
         bookmarks: options.allow_bookmarks,
