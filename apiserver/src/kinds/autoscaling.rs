@@ -12,11 +12,17 @@ use super::resources;
 use super::row::{Api, Row};
 use super::strategy::Rules;
 use crate::field::{FieldError, FieldErrors, Path};
+use crate::object;
 
 const V1: Api = Api { group: "autoscaling", version: "v1", package: "io.k8s.api.autoscaling.v1" };
 const V2: Api = Api { group: "autoscaling", version: "v2", package: "io.k8s.api.autoscaling.v2" };
 const SPEC: &str = "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerSpec";
 const STATUS: &str = "io.k8s.api.autoscaling.v2.HorizontalPodAutoscalerStatus";
+/// Where v1 keeps what only v2 has fields for, as JSON in v2's form.
+const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+const BEHAVIOR: &str = "autoscaling.alpha.kubernetes.io/behavior";
+const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
+const CURRENT: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 /// How many metrics the table shows.
 const SHOWN: usize = 2;
 
@@ -46,6 +52,81 @@ fn row(api: Api) -> Row {
             ..Rules::SPEC_AND_STATUS
         })
         .columns(columns, cells)
+}
+
+/// v1 knows one metric, the use of CPU; the others are annotations there.
+pub(crate) fn to_v2(scaler: &mut Value) {
+    let own = object::remove_at(scaler, &["spec", "targetCPUUtilizationPercentage"]);
+    let mut metrics: Vec<Value> = own.filter(Value::is_number).map(cpu).into_iter().collect();
+    if let Some(Value::Array(others)) = take(scaler, METRICS) {
+        metrics.extend(others);
+    }
+    if !metrics.is_empty() {
+        scaler["spec"]["metrics"] = metrics.into();
+    }
+    for (annotation, part, field) in [
+        (BEHAVIOR, "spec", "behavior"),
+        (CONDITIONS, "status", "conditions"),
+        (CURRENT, "status", "currentMetrics"),
+    ] {
+        if let Some(value) = take(scaler, annotation) {
+            scaler[part][field] = value;
+        }
+    }
+    if let Some(percent) = object::remove_at(scaler, &["status", "currentCPUUtilizationPercentage"]) {
+        let current = json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": percent}}});
+        match scaler["status"].get_mut("currentMetrics").and_then(Value::as_array_mut) {
+            Some(all) => all.insert(0, current),
+            None => scaler["status"]["currentMetrics"] = json!([current]),
+        }
+    }
+    if scaler["status"].is_object() && !scaler["status"].has("currentMetrics") {
+        scaler["status"]["currentMetrics"] = Value::Null;
+    }
+    defaults(scaler);
+}
+
+pub(crate) fn to_v1(scaler: &mut Value) {
+    let percent = |metric: &Value, part: &str| match metric["resource"].text("name") {
+        "cpu" => metric["resource"][part].get("averageUtilization").cloned(),
+        _ => None,
+    };
+    for (part, field, inner, own, annotation) in [
+        ("spec", "metrics", "target", "targetCPUUtilizationPercentage", METRICS),
+        ("status", "currentMetrics", "current", "currentCPUUtilizationPercentage", CURRENT),
+    ] {
+        let Some(Value::Array(mut metrics)) = object::remove_at(scaler, &[part, field]) else { continue };
+        let at = metrics.iter().position(|metric| percent(metric, inner).is_some());
+        if let Some(value) = at.and_then(|at| percent(&metrics.remove(at), inner)) {
+            scaler[part][own] = value;
+        }
+        if !metrics.is_empty() {
+            annotate(scaler, annotation, &metrics.into());
+        }
+    }
+    for (part, field, annotation) in [("spec", "behavior", BEHAVIOR), ("status", "conditions", CONDITIONS)] {
+        if let Some(value) = object::remove_at(scaler, &[part, field]) {
+            annotate(scaler, annotation, &value);
+        }
+    }
+    default(child(scaler, "status"), "currentReplicas", 0);
+}
+
+fn cpu(percent: Value) -> Value {
+    let target = json!({"type": "Utilization", "averageUtilization": percent});
+    json!({"type": "Resource", "resource": {"name": "cpu", "target": target}})
+}
+
+fn annotate(scaler: &mut Value, annotation: &str, value: &Value) {
+    object::set_at(scaler, &["metadata", "annotations", annotation], value.to_string());
+}
+
+fn take(scaler: &mut Value, annotation: &str) -> Option<Value> {
+    let text = object::remove_at(scaler, &["metadata", "annotations", annotation])?;
+    if scaler["metadata"].entries("annotations").next().is_none() {
+        object::remove_at(scaler, &["metadata", "annotations"]);
+    }
+    serde_json::from_str(text.as_str()?).ok()
 }
 
 fn defaults(scaler: &mut Value) {
@@ -308,6 +389,22 @@ fn check_rules(at: Path<'_>, rules: &Value, errors: &mut FieldErrors) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn nothing_is_lost_between_the_versions() {
+        let queue = json!({"type": "External", "external": {"metric": {"name": "q"}, "target": {"type": "Value", "value": "3"}}});
+        let newer = json!({"metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "minReplicas": 1,
+            "metrics": [cpu(50.into()), queue]}, "status": {"desiredReplicas": 2, "currentReplicas": 1, "currentMetrics": null}});
+        let mut older = newer.clone();
+        to_v1(&mut older);
+        assert_eq!(older["spec"]["targetCPUUtilizationPercentage"], 50);
+        assert!(older["spec"].get("metrics").is_none());
+        to_v2(&mut older);
+        assert_eq!(older, newer);
+        let mut bare = json!({"spec": {"maxReplicas": 3}});
+        to_v2(&mut bare);
+        assert_eq!(bare["spec"]["metrics"], json!([cpu(80.into())]));
+    }
 
     #[test]
     fn metrics_show_current_and_target() {

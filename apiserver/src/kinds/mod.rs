@@ -6,7 +6,7 @@
 mod admissionregistration;
 pub mod allocate;
 mod apps;
-mod autoscaling;
+pub(crate) mod autoscaling;
 mod batch;
 pub mod bootstrap;
 mod certificates;

@@ -4,10 +4,10 @@
 //! asked for. Source: kubernetes `pkg/apis/events/v1/conversion.go`, `pkg/apis/autoscaling/v1/conversion.go`.
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::encode;
-use crate::kinds::Kind;
+use crate::kinds::{Kind, autoscaling};
 use crate::object;
 use crate::status::{ApiError, ApiResult};
 
@@ -30,8 +30,6 @@ const EVENT_FIELDS: [(&str, &str); 7] = [
     ("deprecatedCount", "count"),
     ("reportingController", "reportingComponent"),
 ];
-/// Where autoscaling/v1 keeps metrics that it has no field for.
-const METRICS_ANNOTATION: &str = "autoscaling.alpha.kubernetes.io/metrics";
 
 impl Shape {
     /// How a kind differs from what is stored; `None` for nearly all.
@@ -68,7 +66,7 @@ impl Shape {
                 object::set_at(object, &["apiVersion"], "v1");
             }
             Self::ScalerV1 => {
-                scaler_to_v2(object);
+                autoscaling::to_v2(object);
                 object::set_at(object, &["apiVersion"], "autoscaling/v2");
             }
         }
@@ -82,7 +80,7 @@ impl Shape {
                 object::set_at(object, &["apiVersion"], "events.k8s.io/v1");
             }
             Self::ScalerV1 => {
-                scaler_to_v1(object);
+                autoscaling::to_v1(object);
                 object::set_at(object, &["apiVersion"], "autoscaling/v1");
             }
         }
@@ -104,58 +102,10 @@ fn rename<'a>(object: &mut Value, names: impl Iterator<Item = (&'a str, &'a str)
     }
 }
 
-fn scaler_to_v2(object: &mut Value) {
-    let cpu = object::remove_at(object, &["spec", "targetCPUUtilizationPercentage"]);
-    let kept = object::remove_at(object, &["metadata", "annotations", METRICS_ANNOTATION]);
-    let mut metrics: Vec<Value> =
-        kept.and_then(|text| serde_json::from_str(text.as_str()?).ok()).unwrap_or_default();
-    if let Some(percent) = cpu {
-        metrics.insert(
-            0,
-            json!({ "type": "Resource", "resource": { "name": "cpu",
-            "target": { "type": "Utilization", "averageUtilization": percent } } }),
-        );
-    }
-    if !metrics.is_empty() {
-        object::set_at(object, &["spec", "metrics"], metrics);
-    }
-    let now = object::remove_at(object, &["status", "currentCPUUtilizationPercentage"]);
-    if let Some(percent) = now {
-        let current = json!([{ "type": "Resource", "resource": { "name": "cpu",
-            "current": { "averageUtilization": percent, "averageValue": "0" } } }]);
-        object::set_at(object, &["status", "currentMetrics"], current);
-    }
-}
-
-fn scaler_to_v1(object: &mut Value) {
-    let mut others = Vec::new();
-    for metric in object::list_at(object, &["spec", "metrics"]).to_vec() {
-        match object::at(&metric, &["resource", "target", "averageUtilization"]) {
-            Some(percent) if object::str_at(&metric, &["resource", "name"]) == "cpu" => {
-                object::set_at(object, &["spec", "targetCPUUtilizationPercentage"], percent.clone());
-            }
-            _ => others.push(metric),
-        }
-    }
-    object::remove_at(object, &["spec", "metrics"]);
-    object::remove_at(object, &["spec", "behavior"]);
-    if !others.is_empty() {
-        let text = Value::Array(others).to_string();
-        object::set_at(object, &["metadata", "annotations", METRICS_ANNOTATION], text);
-    }
-    let current = object::list_at(object, &["status", "currentMetrics"]);
-    let cpu = current.iter().find(|metric| object::str_at(metric, &["resource", "name"]) == "cpu");
-    let percent =
-        cpu.and_then(|metric| object::at(metric, &["resource", "current", "averageUtilization"]).cloned());
-    object::remove_at(object, &["status", "currentMetrics"]);
-    object::remove_at(object, &["status", "conditions"]);
-    if let Some(percent) = percent {
-        object::set_at(object, &["status", "currentCPUUtilizationPercentage"], percent);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -168,17 +118,5 @@ mod tests {
         assert_eq!(object["apiVersion"], "v1");
         Shape::Events.to_served(&mut object);
         assert_eq!(object, served);
-    }
-
-    #[test]
-    fn a_scaler_keeps_its_metrics_on_the_way_through_v1() {
-        let memory = json!({"type": "Resource", "resource": {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 5}}});
-        let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}});
-        let stored = json!({"apiVersion": "autoscaling/v2", "metadata": {"annotations": {}}, "spec": {"metrics": [cpu, memory]}});
-        let mut object = stored.clone();
-        Shape::ScalerV1.to_served(&mut object);
-        assert_eq!(object["spec"], json!({"targetCPUUtilizationPercentage": 80}));
-        Shape::ScalerV1.to_stored(&mut object);
-        assert_eq!(object, stored);
     }
 }
