@@ -8,6 +8,7 @@ mod default_tolerations;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod new_nodes;
+mod pod_security;
 mod priority;
 mod service_account;
 mod storage;
@@ -53,6 +54,7 @@ pub(crate) fn validate(attributes: &Attributes<'_>, object: &Value) -> ApiResult
     if attributes.verb == Verb::Delete {
         return namespace_lifecycle::admit(attributes, object);
     }
+    pod_security::validate(attributes, object)?;
     limit_ranger::validate(attributes, object)
 }
 
