@@ -44,7 +44,7 @@ pub(crate) fn config(pod: &core::Pod, attempt: u32, place: Place<'_>) -> Sandbox
         namespaces,
         sysctls: sysctls(spec),
         security: security::sandbox(spec, place.root_dir),
-        // The handler of a RuntimeClass is looked up by whoever makes the sandbox.
+        // The handler of a RuntimeClass has to be looked up: whoever makes the sandbox does.
         handler: String::new(),
         pod: of,
     }

@@ -227,7 +227,8 @@ pub(super) fn image(from: cri::Image) -> Image {
 pub(super) fn stats(from: cri::ContainerStats) -> Option<ContainerStats> {
     let attributes = from.attributes?;
     let label = |name: &str| attributes.labels.get(name).cloned().unwrap_or_default();
-    let (cpu, memory) = (from.cpu.unwrap_or_default(), from.memory.unwrap_or_default());
+    // A container that has ended has no figures.
+    let (cpu, memory) = (from.cpu?, from.memory.unwrap_or_default());
     let disk = from.writable_layer.unwrap_or_default();
     let number = |value: Option<cri::UInt64Value>| value.unwrap_or_default().value;
     let working_set_bytes = number(memory.working_set_bytes);

@@ -143,7 +143,10 @@ pub(crate) fn disk(path: &Path) -> (i64, i64) {
     match nix::sys::statvfs::statvfs(existing) {
         Ok(stat) => {
             let block = stat.fragment_size() as i64;
-            (stat.blocks() as i64 * block, stat.blocks_available() as i64 * block)
+            // Blocks that are kept for root or by a quota are nobody's: what counts is what `df` counts.
+            let used = (stat.blocks() - stat.blocks_free()) as i64 * block;
+            let available = stat.blocks_available() as i64 * block;
+            (used + available, available)
         }
         Err(_) => (0, 0),
     }

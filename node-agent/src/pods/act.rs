@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use component::events::Type;
 use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 use kube::api::{DeleteParams, Preconditions};
 use tracing::{debug, warn};
@@ -108,7 +109,16 @@ impl Worker {
             let message = "Pod sandbox changed, it will be killed and re-created.";
             node.event(&of, None, Type::Normal, "SandboxChanged", message);
         }
-        let config = self.sandbox_config(pod, attempt);
+        let mut config = self.sandbox_config(pod, attempt);
+        match self.runtime_handler(pod).await {
+            Ok(handler) => config.handler = handler,
+            Err(text) => {
+                let message = format!("Failed to create pod sandbox: {text}");
+                node.event(&of, None, Type::Warning, "FailedCreatePodSandBox", message);
+                self.retry_later();
+                return Err(Failed);
+            }
+        }
         if node.runtime.is_real()
             && let Some(spec) = &pod.spec
         {
@@ -128,6 +138,18 @@ impl Worker {
                 self.retry_later();
                 Err(Failed)
             }
+        }
+    }
+
+    /// The runtime's name for the pod's RuntimeClass; empty is its default.
+    async fn runtime_handler(&self, pod: &core::Pod) -> Result<String, String> {
+        let class = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_ref());
+        let Some(class) = class.filter(|class| !class.is_empty()) else { return Ok(String::new()) };
+        let api: Api<RuntimeClass> = Api::all(self.pods.node().client.clone());
+        match api.get_opt(class).await {
+            Ok(Some(found)) => Ok(found.handler),
+            Ok(None) => Err(format!("failed to get sandbox runtime: RuntimeClass \"{class}\" not found")),
+            Err(error) => Err(format!("failed to get sandbox runtime: {error}")),
         }
     }
 

@@ -166,15 +166,21 @@ impl Pods {
         self.tell(uid, |inbox| inbox.gone |= !known);
     }
 
-    /// Pods of this node by namespace and name; the newest state of each.
+    /// A pod of this node by namespace and name. While one is going and its successor is here, the successor.
     pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<Arc<AssignedPod>> {
-        self.all().into_iter().find(|pod| {
+        let named = self.all().into_iter().filter(|pod| {
             pod.metadata.name.as_deref() == Some(name) && pod.metadata.namespace.as_deref() == Some(namespace)
-        })
+        });
+        named.min_by_key(|pod| pod.metadata.deletion_timestamp.is_some())
     }
 
+    /// The newest state of every pod whose object is there.
     pub(crate) fn all(&self) -> Vec<Arc<AssignedPod>> {
-        self.slots.lock().values().filter_map(|slot| slot.borrow().pod.clone()).collect()
+        let present = |slot: &Slot| {
+            let inbox = slot.borrow();
+            inbox.pod.clone().filter(|_| !inbox.gone)
+        };
+        self.slots.lock().values().filter_map(present).collect()
     }
 
     /// Takes over what an earlier run left: pods of the API get their worker before the runtime is looked at, what
