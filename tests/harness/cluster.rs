@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::faults::Faults;
 use crate::nodes::TestNode;
 
 /// Virtual time that a condition may take before the test gives up.
@@ -50,13 +51,18 @@ impl TestCluster {
 
     /// The whole cluster: API server, controllers, scheduler, and nodes of these names.
     pub async fn with_nodes(names: &[&str]) -> (Self, Vec<TestNode>) {
+        Self::with_nodes_behind(names, &Faults::none()).await
+    }
+
+    /// `with_nodes`, with a bad network between the API server and the controllers and scheduler.
+    pub async fn with_nodes_behind(names: &[&str], faults: &Faults) -> (Self, Vec<TestNode>) {
         let cluster = Self::apiserver().await;
-        cluster.run("system:kube-controller-manager", |client, clock, tasks| async move {
+        cluster.run("system:kube-controller-manager", faults, |client, clock, tasks| async move {
             let config =
                 controllers::Config { root_ca: Some("test CA".into()), ..controllers::Config::default() };
             controllers::run(config, client, clock, tasks).await.expect("controllers run");
         });
-        cluster.run("system:kube-scheduler", |client, clock, tasks| async move {
+        cluster.run("system:kube-scheduler", faults, |client, clock, tasks| async move {
             let mut config = scheduler::Config::default();
             config.seed = Some(SEED);
             scheduler::run(config, client, clock, tasks).await.expect("the scheduler runs");
@@ -71,9 +77,11 @@ impl TestCluster {
     fn run<F: Future<Output = ()> + Send + 'static>(
         &self,
         identity: &'static str,
+        faults: &Faults,
         work: impl FnOnce(Client, Clock, Tasks) -> F,
     ) {
-        let client = from_service(self.apiserver.as_user(User::new(identity, ["system:authenticated"])));
+        let service = self.apiserver.as_user(User::new(identity, ["system:authenticated"]));
+        let client = from_service(faults.around(service));
         self.tasks.spawn(identity, work(client, self.clock.clone(), self.tasks.clone()));
     }
 

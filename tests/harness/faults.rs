@@ -36,6 +36,14 @@ impl Faults {
         Self { on: Arc::new(AtomicBool::new(true)), dice: Arc::new(Mutex::new(StdRng::seed_from_u64(seed))) }
     }
 
+    /// A network without faults.
+    #[must_use]
+    pub fn none() -> Self {
+        let faults = Self::from_seed(0);
+        faults.end();
+        faults
+    }
+
     /// From now on the network is perfect.
     pub fn end(&self) {
         self.on.store(false, Ordering::Relaxed);
