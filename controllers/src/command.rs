@@ -161,11 +161,7 @@ async fn serve_and_run(args: Args, tasks: Tasks) -> anyhow::Result<()> {
     let metrics = Registry::of_process();
     let informers = Informers::new(client.clone(), tasks.clone(), clock.clone()).measured(&metrics);
     let health = Health::new(readiness);
-    let waiting = informers.clone();
-    health.ready("informer-sync", move || match waiting.unsynced().as_slice() {
-        [] => Ok(()),
-        paths => Err(format!("not listed yet: {}", paths.join(", "))),
-    });
+    health.informers(&informers);
     if let Some(address) = args.serve.address(PORT) {
         serve(address, Some(args.serve.tls()?), health, metrics, &tasks).await?;
     }

@@ -76,15 +76,11 @@ pub async fn command(args: Args) -> anyhow::Result<()> {
     let random = args.seed.map_or_else(Random::from_entropy, Random::from_seed);
     let config = args.config(&Random::from_entropy())?;
     let client = args.client.client().await?;
-    let registry = Registry::new();
+    let registry = Registry::of_process();
     let informers = Informers::new(client.clone(), tasks.child(), clock.clone());
     if let Some(address) = args.serve.address(DEFAULT_PORT) {
         let health = Health::new(Readiness::new());
-        let synced = informers.clone();
-        health.ready("informer-sync", move || match synced.unsynced() {
-            unsynced if unsynced.is_empty() => Ok(()),
-            unsynced => Err(format!("not synced: {}", unsynced.join(", "))),
-        });
+        health.informers(&informers);
         let address = serve(address, Some(args.serve.tls()?), health, registry.clone(), &tasks).await?;
         tracing::info!(%address, "serving health and metrics");
     }

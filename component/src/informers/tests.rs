@@ -11,6 +11,8 @@ use super::{Change, Informer, Informers, Key, Selection};
 use crate::clock::Clock;
 use crate::fake::Fake;
 use crate::metrics::Registry;
+use crate::ready::Readiness;
+use crate::serve::Health;
 use crate::tasks::Tasks;
 use crate::work::Queue;
 
@@ -61,8 +63,12 @@ async fn lists_then_follows() {
     fake.put(&path("b"), map("b", "1"));
     let (informers, _tasks) = start(&fake);
     let maps = informers.of::<ConfigMap>();
+    let health = Health::new(Readiness::new());
+    health.informers(&informers);
     assert_eq!(informers.unsynced(), ["/api/v1/configmaps"]);
+    assert!(!health.is_ready());
     informers.synced().await;
+    assert!(health.is_ready());
     assert_eq!(maps.watermark(), 1);
     fake.put(&path("a"), map("a", "1"));
     has_names(&maps, &["a", "b"]).await;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use parking_lot::RwLock;
 
+use crate::informers::Informers;
 use crate::ready::Readiness;
 
 /// The endpoints, by the question they answer.
@@ -47,6 +48,15 @@ impl Health {
     /// Adds a check to `/readyz` only.
     pub fn ready(&self, name: &str, check: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
         self.checks.write().push((name.to_owned(), Question::Ready, Arc::new(check)));
+    }
+
+    /// Adds upstream's check `informer-sync` to `/readyz`: every informer asked for holds its first list.
+    pub fn informers(&self, informers: &Informers) {
+        let informers = informers.clone();
+        self.ready("informer-sync", move || match informers.unsynced().as_slice() {
+            [] => Ok(()),
+            paths => Err(format!("not listed yet: {}", paths.join(", "))),
+        });
     }
 
     /// Whether `/readyz` would say `ok`.
