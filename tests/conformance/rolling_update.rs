@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use harness::cluster::TestCluster;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, Pod, ServiceAccount};
 use kube::ResourceExt;
+use kube::api::{DeleteParams, PropagationPolicy};
 use serde_json::{Value, json};
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
@@ -220,5 +221,66 @@ async fn pods_are_adopted_and_released_by_their_labels() {
     cluster.change::<Pod>("stray", json!({"metadata": {"labels": {"app": "free"}}})).await;
     assert!(!owned(3).await.contains(&"stray".to_owned()));
     assert!(cluster.api::<Pod>().get("stray").await.unwrap().owner_references().is_empty());
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_to_create_pods_is_told_and_overcome() {
+    let (cluster, _nodes) = TestCluster::with_nodes(&["a"]).await;
+    let mut broken = web(2, "web:1", json!({}));
+    broken["spec"]["template"]["spec"]["serviceAccountName"] = json!("robot");
+    cluster.create::<Deployment>(broken).await;
+    let told = cluster
+        .eventually("the Deployment tells of the failure", || async {
+            let web = cluster.api::<Deployment>().get("web").await.unwrap();
+            let status = web.status.unwrap_or_default();
+            let failure = condition(&status, "ReplicaFailure");
+            if failure == ("True".into(), "FailedCreate".into()) { Ok(status) } else { Err(status) }
+        })
+        .await;
+    let conditions = told.conditions.unwrap_or_default();
+    let failure = conditions.iter().find(|condition| condition.type_ == "ReplicaFailure").unwrap();
+    assert!(failure.message.as_deref().unwrap_or_default().contains("robot"), "{failure:?}");
+    cluster.create::<ServiceAccount>(json!({"metadata": {"name": "robot"}})).await;
+    let done = rolled_out(&cluster, "web:1", |_| {}).await;
+    assert_eq!(condition(&done.status.unwrap(), "ReplicaFailure"), Default::default());
+    let events = messages(&cluster, "FailedCreate").await;
+    assert!(events.iter().any(|message| message.starts_with("Error creating: ")), "{events:?}");
+    cluster.stop().await;
+}
+
+/// The name that the template's hash gives is taken by a set of another owner.
+#[tokio::test(start_paused = true)]
+async fn a_taken_name_gives_another_hash() {
+    let (cluster, _nodes) = TestCluster::with_nodes(&["a"]).await;
+    cluster.create::<Deployment>(web(1, "web:1", json!({}))).await;
+    rolled_out(&cluster, "web:1", |_| {}).await;
+    let orphan =
+        DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
+    cluster.api::<Deployment>().delete("web", &orphan).await.unwrap();
+    let left = cluster
+        .eventually("the Deployment is gone", || async {
+            let gone = cluster.api::<Deployment>().get_opt("web").await.unwrap().is_none();
+            let left = sets(&cluster).await.remove(0);
+            if gone && left.owner_references().is_empty() { Ok(left) } else { Err(left) }
+        })
+        .await;
+    // Without the label it is nobody's to adopt, but it keeps its name.
+    cluster.change::<ReplicaSet>(&left.name_any(), json!({"metadata": {"labels": {"app": "other"}}})).await;
+    cluster.create::<Deployment>(web(1, "web:1", json!({}))).await;
+    cluster
+        .eventually("there is a second set", || async {
+            let web = cluster.api::<Deployment>().get("web").await.unwrap();
+            let status = web.status.unwrap_or_default();
+            let sets = sets(&cluster).await;
+            let owned: Vec<_> = sets.iter().filter(|set| !set.owner_references().is_empty()).collect();
+            let other = owned.len() == 1 && owned[0].name_any() != left.name_any();
+            if other && status.collision_count == Some(1) && status.available_replicas == Some(1) {
+                Ok(())
+            } else {
+                Err((status, sets.len()))
+            }
+        })
+        .await;
     cluster.stop().await;
 }

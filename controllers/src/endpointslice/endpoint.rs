@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Service, ServicePort, ServiceSpec};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone,
+};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use objects::pod;
 use objects::views::{Node, Pod};
@@ -100,9 +102,24 @@ fn endpoint(
             uid: found.metadata.uid.clone(),
             ..ObjectReference::default()
         }),
+        hints: hints(spec.traffic_distribution.as_deref(), ready, zone.as_deref(), found.node_name()),
         zone,
         ..Endpoint::default()
     })
+}
+
+/// Where an endpoint should be used first, by the Service's `trafficDistribution`. Same-node traffic also names the
+/// zone, for proxies that only know zones.
+fn hints(wish: Option<&str>, ready: bool, zone: Option<&str>, node: Option<&str>) -> Option<EndpointHints> {
+    let near_node = match wish? {
+        "PreferClose" | "PreferSameZone" => false,
+        "PreferSameNode" => true,
+        _ => return None,
+    };
+    let zones = zone.map(|zone| vec![ForZone { name: zone.to_owned() }]);
+    let nodes = node.filter(|_| near_node).map(|node| vec![ForNode { name: node.to_owned() }]);
+    let any = ready && (zones.is_some() || nodes.is_some());
+    any.then_some(EndpointHints { for_nodes: nodes, for_zones: zones })
 }
 
 /// The Service's ports on this pod. A named target port that the pod does not have is left out.
@@ -226,6 +243,23 @@ mod tests {
         assert_eq!((endpoint.node_name.as_deref(), endpoint.zone.as_deref()), (Some("n1"), Some("z1")));
         assert_eq!(endpoint.target_ref.as_ref().unwrap().name.as_deref(), Some("a"));
         assert_eq!((groups[0].ports[0].port, groups[0].ports[0].name.as_deref()), (Some(8080), Some("web")));
+    }
+
+    #[test]
+    fn hints_follow_the_traffic_distribution() {
+        for (wish, ready, zones, nodes) in [
+            (None, true, None, None),
+            (Some("PreferClose"), true, Some("z1"), None),
+            (Some("PreferSameZone"), true, Some("z1"), None),
+            (Some("PreferSameNode"), true, Some("z1"), Some("n1")),
+            (Some("PreferClose"), false, None, None),
+        ] {
+            let found = hints(wish, ready, Some("z1"), Some("n1")).unwrap_or_default();
+            let zone = found.for_zones.map(|zones| zones[0].name.clone());
+            let node = found.for_nodes.map(|nodes| nodes[0].name.clone());
+            assert_eq!((zone.as_deref(), node.as_deref()), (zones, nodes), "{wish:?}");
+        }
+        assert_eq!(hints(Some("PreferClose"), true, None, Some("n1")), None);
     }
 
     #[test]
