@@ -3,6 +3,7 @@
 //! Promise: one line an event on standard error, at the level that `-v` asks for; `RUST_LOG` overrides it.
 
 use std::error::Error;
+use std::io::IsTerminal as _;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
@@ -26,7 +27,11 @@ pub fn init(verbosity: u8) {
     }
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     // Fails only if logging was started before, which is fine.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
 }
 
 /// An error and its sources in one line: `reconcile: create pod: ApiError: ...`. Stops at kube's errors, whose text

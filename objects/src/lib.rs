@@ -4,6 +4,7 @@
 //! Promise: pure functions and plain data. No async, no clock, no client; time comes in as an argument.
 
 pub mod affinity;
+pub mod amounts;
 pub mod conditions;
 pub mod fields;
 pub mod labels;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::{AddAssign, SubAssign};
 
-use crate::quantity::Quantity;
+use crate::amounts::Amounts;
 use crate::views::{Container, PodSpec};
 
 /// CPU that a container without a request counts for in scores (100 m).
@@ -83,10 +83,10 @@ fn total(pod: &PodSpec, request: impl Fn(&Container) -> Resources) -> Resources 
 impl Resources {
     /// Amounts of a `requests`, `allocatable` or `capacity` map.
     #[must_use]
-    pub fn from_map(amounts: &BTreeMap<String, Quantity>) -> Self {
+    pub fn from_map(amounts: &Amounts) -> Self {
         let mut resources = Self::default();
-        for (name, amount) in amounts {
-            match name.as_str() {
+        for (name, amount) in amounts.iter() {
+            match name {
                 "cpu" => resources.milli_cpu = amount.milli_value(),
                 "memory" => resources.memory = amount.value(),
                 "ephemeral-storage" => resources.ephemeral = amount.value(),
@@ -113,9 +113,9 @@ impl Resources {
     }
 
     /// Pod-level requests (KEP-2837) stand in the place of the sum for CPU, memory and huge pages.
-    fn replace_by_pod_level(&mut self, requests: &BTreeMap<String, Quantity>) {
-        for (name, amount) in requests {
-            match name.as_str() {
+    fn replace_by_pod_level(&mut self, requests: &Amounts) {
+        for (name, amount) in requests.iter() {
+            match name {
                 "cpu" => self.milli_cpu = amount.milli_value(),
                 "memory" => self.memory = amount.value(),
                 name if name.starts_with("hugepages-") => {
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn amounts_by_name() {
-        let map = |value| serde_json::from_value::<BTreeMap<String, Quantity>>(value).unwrap();
+        let map = |value| serde_json::from_value::<Amounts>(value).unwrap();
         let node = Resources::from_map(&map(json!({
             "cpu": "4", "memory": "8Gi", "pods": "110", "ephemeral-storage": "10Gi",
             "example.com/gpu": "2", "hugepages-2Mi": "4Mi", "unknown": "1",

@@ -20,6 +20,7 @@ pub mod queue;
 mod requests;
 mod run;
 pub mod state;
+pub mod terms;
 mod watch;
 
 pub use config::Config;

@@ -2,6 +2,7 @@
 
 use crate::cache::{HostPort, Scored, normal_image_name};
 use crate::framework::{Wakeup, WakeupSet};
+use crate::terms::Terms;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
 use objects::resources::{Resources, pod_requests, pod_requests_for_scores};
@@ -93,6 +94,7 @@ pub struct PodInfo {
     /// `status.startTime`.
     pub start_time: Option<Timestamp>,
     images: Vec<Arc<str>>,
+    terms: Option<Box<Terms>>,
     nominated: Option<NodeName>,
     view: Arc<Pod>,
 }
@@ -109,6 +111,7 @@ impl PodInfo {
             ports: host_ports(&view.spec),
             start_time: view.status.start_time.as_ref().map(|time| time.0),
             images: images(&view.spec),
+            terms: Terms::new(view.spec.affinity.as_deref(), view.namespace()),
             nominated: view
                 .status
                 .nominated_node_name
@@ -168,6 +171,11 @@ impl PodInfo {
     /// Image names of all containers, `:latest` added where there is no tag.
     pub fn images(&self) -> &[Arc<str>] {
         &self.images
+    }
+
+    /// Its inter-pod affinity terms, if it has any.
+    pub fn terms(&self) -> Option<&Terms> {
+        self.terms.as_deref()
     }
 
     /// `spec.tolerations`.

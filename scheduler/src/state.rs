@@ -16,6 +16,7 @@ use component::random::Random;
 use jiff::Timestamp;
 use objects::labels::Selector;
 use objects::views::{Node, Pod};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Everything that can happen to the scheduler.
@@ -40,6 +41,8 @@ pub enum Event {
     },
     /// A set that owns pods; `None`: it is gone.
     Owner(Owner, Option<Selector>),
+    /// A namespace and its labels; `None`: it is gone.
+    Namespace(String, Option<BTreeMap<String, String>>),
     /// All disruption budgets, whenever one of them changed.
     Budgets(Vec<Budget>),
     /// A victim could not be evicted: the room will not be there.
@@ -179,6 +182,11 @@ impl State {
             }
             Event::Owner(owner, selector) => {
                 self.cache.snapshot_mut().selectors_mut().set_owner(owner, selector)
+            }
+            Event::Namespace(name, labels) => {
+                if self.cache.snapshot_mut().set_namespace(&name, labels) {
+                    self.queue.wake(&Change::new(Wakeup::NamespaceLabels, Subject::Other), now);
+                }
             }
             Event::Budgets(budgets) => self.budgets = budgets,
             Event::NotEvicted { preemptor } => {

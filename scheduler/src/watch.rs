@@ -6,7 +6,7 @@ use crate::preempt::Budget;
 use crate::state::Event;
 use component::informers::{Change, Changes, Informer, Informers, Object};
 use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{ReplicationController, Service};
+use k8s_openapi::api::core::v1::{Namespace, ReplicationController, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use objects::labels::Selector;
 use objects::views::{Node, Pod};
@@ -18,6 +18,7 @@ pub(crate) struct Sources {
     nodes: Informer<Node>,
     pods: Informer<Pod>,
     budgets: Informer<PodDisruptionBudget>,
+    namespaces: Informer<Namespace>,
     services: Informer<Service>,
     replica_sets: Informer<ReplicaSet>,
     stateful_sets: Informer<StatefulSet>,
@@ -30,6 +31,7 @@ impl Sources {
             nodes: informers.of(),
             pods: informers.of(),
             budgets: informers.of(),
+            namespaces: informers.of(),
             services: informers.of(),
             replica_sets: informers.of(),
             stateful_sets: informers.of(),
@@ -42,6 +44,7 @@ impl Sources {
         self.nodes.synced().await;
         self.pods.synced().await;
         self.budgets.synced().await;
+        self.namespaces.synced().await;
         self.services.synced().await;
         self.replica_sets.synced().await;
         self.stateful_sets.synced().await;
@@ -63,6 +66,7 @@ pub(crate) struct Feed {
     nodes: Changes<Node>,
     budgets: Changes<PodDisruptionBudget>,
     all_budgets: Informer<PodDisruptionBudget>,
+    namespaces: Changes<Namespace>,
     services: Changes<Service>,
     replica_sets: Changes<ReplicaSet>,
     stateful_sets: Changes<StatefulSet>,
@@ -78,6 +82,7 @@ impl Feed {
             nodes: sources.nodes.changes(),
             budgets: sources.budgets.changes(),
             all_budgets: sources.budgets.clone(),
+            namespaces: sources.namespaces.changes(),
             services: sources.services.changes(),
             replica_sets: sources.replica_sets.changes(),
             stateful_sets: sources.stateful_sets.changes(),
@@ -94,6 +99,7 @@ impl Feed {
         }
         let event = (self.nodes.try_next().map(node_event))
             .or_else(|| self.budgets.try_next().map(|_| budget_event(&self.all_budgets)))
+            .or_else(|| self.namespaces.try_next().map(namespace_event))
             .or_else(|| self.services.try_next().map(service_event))
             .or_else(|| self.replica_sets.try_next().map(owner_event))
             .or_else(|| self.stateful_sets.try_next().map(owner_event))
@@ -109,6 +115,7 @@ impl Feed {
             Some(answer) = self.answers.recv() => return Happened::Answer(answer),
             change = self.nodes.next() => node_event(change),
             _ = self.budgets.next() => budget_event(&self.all_budgets),
+            change = self.namespaces.next() => namespace_event(change),
             change = self.services.next() => service_event(change),
             change = self.replica_sets.next() => owner_event(change),
             change = self.stateful_sets.next() => owner_event(change),
@@ -148,6 +155,11 @@ fn budget(budget: &PodDisruptionBudget) -> Option<Budget> {
         allowed: status.and_then(|status| status.disruptions_allowed).unwrap_or(0),
         disrupted: disrupted.into_iter().flatten().map(|(name, _)| name.clone()).collect(),
     })
+}
+
+fn namespace_event(change: Change<Namespace>) -> Event {
+    let labels = change.new().map(|namespace| namespace.metadata.labels.clone().unwrap_or_default());
+    Event::Namespace(change.key().name, labels)
 }
 
 fn service_event(change: Change<Service>) -> Event {

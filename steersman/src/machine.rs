@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use component::tasks::Tasks;
-use node_agent::containerd::{Containerd, ContainerdConfig};
+use node_agent::containerd::{Containerd, ContainerdConfig, pod_cidr};
 use node_agent::{Config, RuntimeChoice};
 
 use crate::args::Up;
@@ -13,8 +14,6 @@ use crate::progress::Progress;
 
 /// Simulated containers are running after this long, like real ones without a pull.
 const SIMULATED_START: Duration = Duration::from_millis(200);
-/// Addresses of this node's pods; upstream tools' habit.
-const POD_CIDR: &str = "10.244.0.0/24";
 
 /// What runs containers here, before it has joined a cluster.
 pub(crate) struct Machine {
@@ -37,7 +36,8 @@ impl Machine {
             return Ok(Some(Self { runtime: RuntimeChoice::Cri { endpoint }, containerd: None, nodes: 1 }));
         }
         let dir = std::path::absolute(args.data_dir.join("containerd"))?;
-        let config = ContainerdConfig { dir, pod_cidr: POD_CIDR.to_owned(), bridge: None };
+        let pod_cidr = pod_cidr(&dir).with_context(|| format!("cannot use the data directory {}", dir.display()))?;
+        let config = ContainerdConfig { dir, pod_cidr, bridge: None };
         let containerd = Containerd::start(config, tasks).await?;
         progress.done("containerd answers");
         let runtime = RuntimeChoice::Cri { endpoint: containerd.endpoint() };

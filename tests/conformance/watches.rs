@@ -137,3 +137,54 @@ async fn pages_show_one_revision_or_say_that_they_cannot() {
     assert_eq!(sender.get(&exact).await.body()["items"].as_array().unwrap().len(), 3);
     cluster.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_is_one_object_in_two_groups() {
+    let cluster = TestCluster::apiserver().await;
+    let sender = Sender::of(&cluster);
+    let event = json!({"kind": "Event", "apiVersion": "events.k8s.io/v1", "metadata": {"name": "e"},
+        "regarding": {"kind": "Pod", "namespace": "default", "name": "p"}, "note": "hello", "reason": "R", "type": "Normal",
+        "action": "A", "reportingController": "c", "reportingInstance": "i", "eventTime": "2026-01-01T00:00:00.000000Z"});
+    let (new, old) =
+        ("/apis/events.k8s.io/v1/namespaces/default/events", "/api/v1/namespaces/default/events");
+    let made = sender.json("POST", new, event).await;
+    assert_eq!((made.code.as_u16(), &made.body()["note"]), (201, &json!("hello")), "{made:?}");
+    let core = sender.get(&format!("{old}/e")).await.body();
+    assert_eq!(
+        (&core["apiVersion"], &core["message"], &core["involvedObject"]["name"]),
+        (&json!("v1"), &json!("hello"), &json!("p"))
+    );
+    let patched = sender.json("PATCH", &format!("{new}/e"), json!({"note": "again"})).await;
+    assert_eq!((patched.code.as_u16(), &patched.body()["note"]), (200, &json!("again")), "{patched:?}");
+    for (path, selector, text) in
+        [(new, "regarding.name%3Dp", "note"), (old, "involvedObject.name%3Dp", "message")]
+    {
+        let list = sender.get(&format!("{path}?fieldSelector={selector}")).await.body();
+        assert_eq!(list["items"][0][text], "again", "{list}");
+        let frames = sender.get(&format!("{path}?watch=1&timeoutSeconds=1")).await.frames();
+        assert_eq!(frames[0]["object"][text], "again");
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn reviews_answer_and_are_not_kept() {
+    let cluster = TestCluster::apiserver().await;
+    let sender = Sender::of(&cluster);
+    let who = json!({"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"});
+    let who = sender.json("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", who).await;
+    assert_eq!(
+        (who.code.as_u16(), &who.body()["status"]["userInfo"]["username"]),
+        (201, &json!("admin")),
+        "{who:?}"
+    );
+    let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    for (user, allowed) in [("nobody", false), ("system:kube-scheduler", true)] {
+        let question = json!({"kind": "SubjectAccessReview", "apiVersion": "authorization.k8s.io/v1",
+            "spec": {"user": user, "resourceAttributes": {"verb": "list", "resource": "pods"}}});
+        let answer = sender.json("POST", reviews, question).await.body();
+        assert_eq!(answer["status"]["allowed"], allowed, "{answer}");
+    }
+    assert_eq!(sender.get(reviews).await.code, 405);
+    cluster.stop().await;
+}

@@ -46,6 +46,8 @@ pub(crate) struct Field {
     pub patch: Option<String>,
     pub default: Option<String>,
     pub values: Vec<String>,
+    /// The Go type, where error texts do not show the plain one.
+    pub go: Option<String>,
     pub description: String,
 }
 
@@ -193,6 +195,7 @@ impl<'a> Join<'a> {
             patch: extra.patch.or_else(|| known.and_then(facts::patch)),
             default: known.and_then(facts::default).or_else(|| facts::zero(&ty, presence)),
             values: extra.values,
+            go: extra.go,
             description: property.description.clone(),
             required,
             presence,
@@ -322,6 +325,7 @@ impl Field {
             patch: None,
             default: None,
             values: Vec::new(),
+            go: None,
             description: String::new(),
         }
     }

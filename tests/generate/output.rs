@@ -66,6 +66,7 @@ fn line(field: &Field) -> String {
     word("list", &field.list);
     word("map", &field.map);
     word("patch", &field.patch);
+    word("go", &field.go);
     word("values", &(!field.values.is_empty()).then(|| field.values.join("|")));
     word("default", &field.default);
     text + "\n"

@@ -21,6 +21,8 @@ pub(crate) struct Fact {
     pub patch: Option<String>,
     pub required: Option<bool>,
     pub values: Vec<String>,
+    /// The Go type, as error texts name it.
+    pub go: Option<String>,
     /// Said of a definition: one of its fields is set.
     pub union: bool,
 }
@@ -56,6 +58,7 @@ pub(crate) fn read(text: &str) -> Result<Supplement> {
                 "number" => {
                     entry.number = Some(value.parse().with_context(|| format!("number in {line:?}"))?)
                 }
+                "go" => entry.go = Some(value.to_owned()),
                 "list" => entry.list = Some(value.to_owned()),
                 "patch" => entry.patch = Some(value.to_owned()),
                 "optional" => entry.required = Some(false),

@@ -6,8 +6,11 @@
 //! keeps images and state so that a later start finds them. Everything lives under one directory, but for the
 //! socket when the directory's name is too long for one.
 
+mod addresses;
 mod files;
 pub mod pause;
+
+pub use addresses::pod_cidr;
 
 use std::fs::{File, OpenOptions};
 use std::net::IpAddr;
@@ -15,6 +18,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use component::tasks::Tasks;
@@ -47,7 +51,7 @@ pub struct ContainerdConfig {
     pub dir: PathBuf,
     /// Addresses of pods, e.g. `10.244.0.0/24`.
     pub pod_cidr: String,
-    /// Address of the node in `pod_cidr`'s bridge is the first one; set to bind CNI to another MTU etc. later.
+    /// Name of the bridge that pods are joined by; made from `dir` when absent. It takes `pod_cidr`'s first address.
     pub bridge: Option<String>,
 }
 
@@ -61,6 +65,8 @@ pub struct Containerd {
 struct Inner {
     files: files::Files,
     bridge: String,
+    /// Set by `stop`: the process is not started again.
+    stopped: AtomicBool,
 }
 
 /// Why the private containerd does not run.
@@ -94,7 +100,7 @@ impl Containerd {
         let bridge = config.bridge.clone().unwrap_or_else(|| files::bridge_name(&config.dir));
         let files = files::Files::new(&config.dir);
         files.write(&config.pod_cidr, &bridge)?;
-        let this = Self { inner: Arc::new(Inner { files, bridge }) };
+        let this = Self { inner: Arc::new(Inner { files, bridge, stopped: AtomicBool::new(false) }) };
         if !this.adopt().await {
             this.spawn().await?;
         }
@@ -135,6 +141,7 @@ impl Containerd {
 
     /// Ends every pod of this containerd, then containerd, then takes its bridge away.
     pub async fn stop(&self) -> Result<(), ContainerdError> {
+        self.inner.stopped.store(true, Ordering::Relaxed);
         let cri = CriRuntime::connect(&self.endpoint())?;
         for sandbox in cri.list(None).await?.sandboxes {
             if let Err(error) = cri.stop_sandbox(&sandbox.id).await {
@@ -226,6 +233,9 @@ impl Containerd {
         let mut wait = WATCH;
         loop {
             tokio::time::sleep(wait).await;
+            if self.inner.stopped.load(Ordering::Relaxed) {
+                return;
+            }
             if self.inner.files.running_pid().is_some() {
                 wait = WATCH;
                 continue;

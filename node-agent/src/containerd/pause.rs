@@ -239,6 +239,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(10));
         }
         child.kill().unwrap();
+        child.wait().unwrap();
         panic!("the pause program never waited for a signal");
     }
 

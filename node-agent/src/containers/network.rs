@@ -69,7 +69,8 @@ pub(crate) fn resolver(pod: &core::Pod, names: &Names) -> Dns {
         for option in own.options.iter().flatten() {
             let name = option.name.clone().unwrap_or_default();
             dns.options.retain(|old| old.split(':').next() != Some(&name));
-            dns.options.push(option.value.as_ref().map_or(name.clone(), |value| format!("{name}:{value}")));
+            dns.options
+                .push(option.value.as_ref().map_or_else(|| name.clone(), |value| format!("{name}:{value}")));
         }
     }
     dedup(&mut dns.servers);

@@ -36,10 +36,11 @@ pub(crate) fn container(
     let pod = spec.security_context.as_ref();
     let own = container.security_context.as_ref();
     let privileged = own.and_then(|own| own.privileged).unwrap_or(false);
-    let user = own.and_then(|own| own.run_as_user).or(pod.and_then(|pod| pod.run_as_user));
+    let user = own.and_then(|own| own.run_as_user).or_else(|| pod.and_then(|pod| pod.run_as_user));
     let capabilities = own.and_then(|own| own.capabilities.as_ref());
-    let profile =
-        own.and_then(|own| own.seccomp_profile.as_ref()).or(pod.and_then(|pod| pod.seccomp_profile.as_ref()));
+    let profile = own
+        .and_then(|own| own.seccomp_profile.as_ref())
+        .or_else(|| pod.and_then(|pod| pod.seccomp_profile.as_ref()));
     let unmasked = own.and_then(|own| own.proc_mount.as_deref()) == Some("Unmasked");
     let paths =
         |of: &[&str]| if unmasked { Vec::new() } else { of.iter().map(|&path| path.to_owned()).collect() };
@@ -52,7 +53,7 @@ pub(crate) fn container(
     Security {
         privileged,
         run_as_user: user.or(image_user),
-        run_as_group: own.and_then(|own| own.run_as_group).or(pod.and_then(|pod| pod.run_as_group)),
+        run_as_group: own.and_then(|own| own.run_as_group).or_else(|| pod.and_then(|pod| pod.run_as_group)),
         run_as_user_name: image_user_name,
         supplemental_groups: supplemental_groups(pod),
         read_only_root: own.and_then(|own| own.read_only_root_filesystem).unwrap_or(false),
@@ -96,12 +97,12 @@ pub(crate) fn verify_non_root(
 ) -> Result<(), String> {
     let pod = spec.security_context.as_ref();
     let own = container.security_context.as_ref();
-    let must = own.and_then(|own| own.run_as_non_root).or(pod.and_then(|pod| pod.run_as_non_root));
+    let must = own.and_then(|own| own.run_as_non_root).or_else(|| pod.and_then(|pod| pod.run_as_non_root));
     if must != Some(true) {
         return Ok(());
     }
     let about = format!("(pod: \"{pod_text}\", container: {})", container.name);
-    let user = own.and_then(|own| own.run_as_user).or(pod.and_then(|pod| pod.run_as_user));
+    let user = own.and_then(|own| own.run_as_user).or_else(|| pod.and_then(|pod| pod.run_as_user));
     match (user, &image.user) {
         (Some(0), _) => Err(format!("container's runAsUser breaks non-root policy {about}")),
         (Some(_), _) => Ok(()),

@@ -121,8 +121,8 @@ impl Runtime for CriRuntime {
                 sandboxes: sandboxes.into_iter().map(translate::sandbox).collect(),
                 containers: containers.containers.into_iter().map(translate::container).collect(),
             };
-            listing.sandboxes.sort_by(|a, b| (b.created, b.attempt).cmp(&(a.created, a.attempt)));
-            listing.containers.sort_by(|a, b| b.created.cmp(&a.created));
+            listing.sandboxes.sort_by_key(|sandbox| std::cmp::Reverse((sandbox.created, sandbox.attempt)));
+            listing.containers.sort_by_key(|container| std::cmp::Reverse(container.created));
             Ok(listing)
         }
         .boxed()

@@ -139,7 +139,7 @@ fn memory(name: &str) -> i64 {
 
 /// (size, free) of the file system that holds a path, in bytes; of its nearest parent that exists.
 pub(crate) fn disk(path: &Path) -> (i64, i64) {
-    let existing = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let existing = path.ancestors().find(|path| path.exists()).unwrap_or_else(|| Path::new("/"));
     match nix::sys::statvfs::statvfs(existing) {
         Ok(stat) => {
             let block = stat.fragment_size() as i64;

@@ -35,7 +35,7 @@ impl Worker {
             Err(ImageFailure::Waiting(waiting)) => {
                 // The second failure in a row shows as a back-off.
                 self.memory.waiting.insert(name.to_owned(), waiting);
-                if self.memory.pulls.get(name).is_none() {
+                if !self.memory.pulls.contains_key(name) {
                     self.memory.retry_at = Some(after(self.now(), RETRY));
                 } else {
                     self.note_pull_back_off(pod, &container);

@@ -63,7 +63,8 @@ fn owned(parts: (&str, &str, &str)) -> (String, String, String) {
 #[test]
 fn phases_follow_the_containers() {
     use RunState::{Created, Exited, Running};
-    let cases: [(&str, &[(&str, RunState, i32)], &str); 8] = [
+    type Containers = &'static [(&'static str, RunState, i32)];
+    let cases: [(&str, Containers, &str); 8] = [
         ("Always", &[], "Pending"),
         ("Always", &[("c", Created, 0)], "Pending"),
         ("Always", &[("c", Running, 0)], "Running"),

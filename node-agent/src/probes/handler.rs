@@ -312,9 +312,10 @@ fn same_host(location: &str, host: &str) -> Option<String> {
         return Some(location.to_owned());
     }
     let uri: http::Uri = location.parse().ok()?;
-    let name = |text: &str| text.rsplit_once(':').map_or(text.to_owned(), |(name, _)| name.to_owned());
+    let name =
+        |text: &str| text.rsplit_once(':').map_or_else(|| text.to_owned(), |(name, _)| name.to_owned());
     (uri.authority()?.host() == name(host))
-        .then(|| uri.path_and_query().map_or("/".to_owned(), ToString::to_string))
+        .then(|| uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string))
 }
 
 /// A connection error in Go's words, which people search for.

@@ -163,7 +163,7 @@ impl Prober {
         loop {
             let outcome = self.target.probe(&self.node, probe).await;
             let passed = self.tell(Kind::Startup, outcome);
-            match counter.count(passed) {
+            match passed.and_then(|passed| counter.count(passed)) {
                 Some(true) => return true,
                 Some(false) => {
                     self.fail("startup", probe);
@@ -187,7 +187,7 @@ impl Prober {
             let outcome = target.probe(&node, probe).await;
             let mut prober = this.lock().await;
             let passed = prober.tell(kind, outcome);
-            match (kind, counter.count(passed)) {
+            match (kind, passed.and_then(|passed| counter.count(passed))) {
                 (Kind::Liveness, Some(false)) => {
                     prober.fail("liveness", probe);
                     return;
@@ -203,17 +203,19 @@ impl Prober {
         }
     }
 
-    /// Tells a failure as an event; true when the probe passed.
-    fn tell(&self, kind: Kind, outcome: Result<(), handler::ProbeError>) -> bool {
-        let Err(error) = outcome else { return true };
-        let text = match &error {
-            handler::ProbeError::Failed(text) => format!("{} probe failed: {text}", kind.name()),
-            handler::ProbeError::Errored(text) => {
-                format!("{} probe errored and resulted in unknown state: {text}", kind.name())
+    /// Tells a failure as an event. `None`: the probe could not be run, which says nothing of the container.
+    fn tell(&self, kind: Kind, outcome: Result<(), handler::ProbeError>) -> Option<bool> {
+        let (passed, text) = match outcome {
+            Ok(()) => return Some(true),
+            Err(handler::ProbeError::Failed(text)) => {
+                (Some(false), format!("{} probe failed: {text}", kind.name()))
+            }
+            Err(handler::ProbeError::Errored(text)) => {
+                (None, format!("{} probe errored and resulted in unknown state: {text}", kind.name()))
             }
         };
         self.node.event(&self.of, Some(&self.field), Type::Warning, "Unhealthy", text);
-        false
+        passed
     }
 
     fn fail(&mut self, kind: &'static str, probe: &core::Probe) {

@@ -59,6 +59,9 @@ struct State {
     pods: BTreeMap<String, Vec<SimulatedSandbox>>,
 }
 
+/// How long a container runs, and its exit code then.
+type End = (Duration, i32);
+
 #[derive(Debug)]
 struct SimulatedSandbox {
     id: Box<str>,
@@ -68,7 +71,7 @@ struct SimulatedSandbox {
     created: Timestamp,
     address: Option<u32>,
     /// How long containers run and how they end then.
-    ends: Option<(Duration, i32)>,
+    ends: Option<End>,
     containers: Vec<SimulatedContainer>,
 }
 
@@ -132,7 +135,7 @@ impl State {
     fn container(
         &mut self,
         id: &str,
-    ) -> Result<(&mut SimulatedContainer, &PodRef, Option<(Duration, i32)>), RuntimeError> {
+    ) -> Result<(&mut SimulatedContainer, &PodRef, Option<End>), RuntimeError> {
         for sandbox in self.pods.values_mut().flatten() {
             if let Some(container) = sandbox.containers.iter_mut().find(|container| &*container.id == id) {
                 return Ok((container, &sandbox.pod, sandbox.ends));
@@ -157,7 +160,7 @@ impl State {
 
 impl SimulatedContainer {
     /// When and how it ended, by now.
-    fn end(&self, ends: Option<(Duration, i32)>, now: Timestamp) -> Option<(Timestamp, i32)> {
+    fn end(&self, ends: Option<End>, now: Timestamp) -> Option<(Timestamp, i32)> {
         let by_itself = || {
             let (after, code) = ends?;
             let end = self.started? + jiff::SignedDuration::try_from(after).ok()?;

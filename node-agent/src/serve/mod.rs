@@ -136,7 +136,7 @@ impl Server {
             ["stats", "summary"] => stats::summary(&self.nodes).await,
             ["containerLogs", namespace, pod, container] => match self.find(namespace, pod) {
                 Ok((pods, pod)) => logs::answer(&pods, &pod, container, &query, &self.tasks).await,
-                Err(answer) => answer,
+                Err(answer) => *answer,
             },
             ["exec", namespace, pod, container] | ["exec", namespace, pod, _, container] => {
                 self.remote(request, namespace, pod, container, &query, true).await
@@ -147,7 +147,7 @@ impl Server {
             ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => {
                 match self.find(namespace, pod) {
                     Ok((pods, pod)) => portforward::answer(request, pods, &pod, &self.tasks).await,
-                    Err(answer) => answer,
+                    Err(answer) => *answer,
                 }
             }
             _ => text(StatusCode::NOT_FOUND, "404 page not found"),
@@ -165,19 +165,19 @@ impl Server {
     ) -> Response<Body> {
         let (pods, pod) = match self.find(namespace, pod) {
             Ok(found) => found,
-            Err(answer) => return answer,
+            Err(answer) => return *answer,
         };
         let id = match running_container(&pods, &pod, container).await {
             Ok(id) => id,
-            Err(answer) => return answer,
+            Err((status, why)) => return text(status, why),
         };
         let command = exec.then(|| query.all("command"));
         remote::answer(request, Arc::clone(&pods.node().runtime), id, command, query, &self.tasks).await
     }
 
-    fn find(&self, namespace: &str, name: &str) -> Result<(Pods, Arc<AssignedPod>), Response<Body>> {
+    fn find(&self, namespace: &str, name: &str) -> Result<(Pods, Arc<AssignedPod>), Box<Response<Body>>> {
         let found = self.nodes.iter().find_map(|pods| Some((pods.clone(), pods.find(namespace, name)?)));
-        found.ok_or_else(|| text(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found")))
+        found.ok_or_else(|| Box::new(text(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found"))))
     }
 
     fn pod_list(&self) -> Response<Body> {
@@ -188,16 +188,20 @@ impl Server {
 }
 
 /// The id of a container that runs now.
-async fn running_container(pods: &Pods, pod: &AssignedPod, name: &str) -> Result<String, Response<Body>> {
+async fn running_container(
+    pods: &Pods,
+    pod: &AssignedPod,
+    name: &str,
+) -> Result<String, (StatusCode, String)> {
     let listing = pods.node().runtime.list(Some(pod.uid())).await;
-    let listing = listing.map_err(|error| text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let listing = listing.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let found = listing.containers.into_iter().find(|container| container.name == name);
     match found {
         Some(container) if container.state == crate::runtime::RunState::Running => Ok(container.id),
-        Some(_) => Err(text(StatusCode::INTERNAL_SERVER_ERROR, format!("container not running ({name})"))),
+        Some(_) => Err((StatusCode::INTERNAL_SERVER_ERROR, format!("container not running ({name})"))),
         None => {
             let pod = pod.metadata.name.as_deref().unwrap_or_default();
-            Err(text(StatusCode::NOT_FOUND, format!("container not found (\"{name}\" in pod \"{pod}\")")))
+            Err((StatusCode::NOT_FOUND, format!("container not found (\"{name}\" in pod \"{pod}\")")))
         }
     }
 }

@@ -100,8 +100,12 @@ where
         let mut waiting: HashMap<String, Stream> = HashMap::new();
         while let Some(stream) = opened.recv().await {
             // Old clients send no id; then the port is what joins the two.
-            let key =
-                stream.headers.get("requestid").or(stream.headers.get("port")).unwrap_or_default().to_owned();
+            let key = stream
+                .headers
+                .get("requestid")
+                .or_else(|| stream.headers.get("port"))
+                .unwrap_or_default()
+                .to_owned();
             let Some(first) = waiting.remove(&key) else {
                 if waiting.len() < HALF_OPEN {
                     waiting.insert(key, stream);

@@ -22,6 +22,7 @@ pub(super) async fn summary(nodes: &[Pods]) -> Response<Body> {
         pods.entry(&one.pod).or_default().push(one);
     }
     let (size, free) = disk(&first.config.root_dir);
+    let (image_bytes, image_inodes) = first.runtime.image_filesystem().await.unwrap_or_default();
     let pods: Vec<Value> = pods.into_iter().map(|(pod, containers)| pod_summary(pod, &containers)).collect();
     json_answer(&json!({
         "node": {
@@ -30,6 +31,10 @@ pub(super) async fn summary(nodes: &[Pods]) -> Response<Body> {
             "cpu": { "time": now, "usageCoreNanoSeconds": cpu_nanoseconds() },
             "memory": { "time": now, "workingSetBytes": stats.iter().map(|one| one.working_set_bytes).sum::<u64>() },
             "fs": { "time": now, "capacityBytes": size, "availableBytes": free, "usedBytes": size - free },
+            "runtime": { "imageFs": {
+                "time": now, "capacityBytes": size, "availableBytes": free,
+                "usedBytes": image_bytes, "inodesUsed": image_inodes,
+            } },
         },
         "pods": pods,
     }))

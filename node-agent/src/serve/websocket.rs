@@ -163,14 +163,13 @@ pub(super) async fn tunnel(upgraded: Upgraded) -> (DuplexStream, impl Future<Out
     let pump = async move {
         let inward = async {
             while let Some(Ok(message)) = source.next().await {
-                match message {
-                    Message::Binary(bytes) => {
-                        if to_spdy.write_all(&bytes).await.is_err() {
-                            break;
-                        }
-                    }
+                let written = match message {
+                    Message::Binary(bytes) => to_spdy.write_all(&bytes).await,
                     Message::Close(_) => break,
-                    _ => {}
+                    _ => Ok(()),
+                };
+                if written.is_err() {
+                    break;
                 }
             }
             let _ = to_spdy.shutdown().await;

@@ -121,7 +121,7 @@ impl Objects {
             Ok(answer) => {
                 let status = answer.status.unwrap_or_default();
                 let life = status.expiration_timestamp.map(|end| end.0.duration_since(now));
-                let life = life.unwrap_or(SignedDuration::from_secs(seconds));
+                let life = life.unwrap_or_else(|| SignedDuration::from_secs(seconds));
                 Token { text: status.token, renew_at: now + life * 4 / 5 }
             }
             Err(kube::Error::Api(status)) if is_unknown_resource(&status) => {

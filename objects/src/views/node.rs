@@ -1,14 +1,12 @@
 //! The slim view of a Node.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::core::v1::{ContainerImage, NodeAddress, NodeCondition, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::{ClusterResourceScope, ListableResource, Metadata, Resource};
 use serde::Deserialize;
 
-use super::nullable;
-use crate::quantity::Quantity;
+use super::{list, nullable};
+use crate::amounts::Amounts;
 
 /// A Node as the scheduler and the controllers read it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -36,11 +34,11 @@ pub struct NodeSpec {
     pub unschedulable: bool,
 
     /// Taints, in the order of the object.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub taints: Vec<Taint>,
 
     /// Pod network ranges, one an address family.
-    #[serde(rename = "podCIDRs", deserialize_with = "nullable")]
+    #[serde(rename = "podCIDRs", deserialize_with = "list")]
     pub pod_cidrs: Vec<String>,
 
     /// The machine's name at its cloud.
@@ -54,26 +52,26 @@ pub struct NodeSpec {
 pub struct NodeStatus {
     /// What pods may use, by resource name.
     #[serde(deserialize_with = "nullable")]
-    pub allocatable: BTreeMap<String, Quantity>,
+    pub allocatable: Amounts,
 
     /// What the machine has, by resource name.
     #[serde(deserialize_with = "nullable")]
-    pub capacity: BTreeMap<String, Quantity>,
+    pub capacity: Amounts,
 
     /// `Ready` and the pressure conditions.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub conditions: Vec<NodeCondition>,
 
     /// Host name and IP addresses.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub addresses: Vec<NodeAddress>,
 
     /// Images that are there, for image locality.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub images: Vec<ContainerImage>,
 
     /// Features that the agent declares (KEP-5328).
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub declared_features: Vec<String>,
 }
 
@@ -134,7 +132,7 @@ mod tests {
         assert_eq!((node.name(), node.label("zone")), ("n1", Some("a")));
         assert!(node.spec.unschedulable && node.spec.taints.is_empty());
         assert_eq!(node.spec.pod_cidrs, ["10.0.0.0/24"]);
-        assert_eq!(node.status.allocatable["cpu"].milli_value(), 3920);
+        assert_eq!(node.status.allocatable.get("cpu").unwrap().milli_value(), 3920);
         assert!(node.metadata.managed_fields.is_none());
     }
 }

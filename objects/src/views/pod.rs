@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::{ListableResource, Metadata, NamespaceResourceScope, Resource};
 use serde::Deserialize;
 
-use super::nullable;
-use crate::quantity::Quantity;
+use super::{list, nullable};
+use crate::amounts::Amounts;
 
 /// A Pod as the scheduler, the controllers and the endpoint slices read it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -47,34 +47,34 @@ pub struct PodSpec {
     pub affinity: Option<Box<Affinity>>,
 
     /// Taints it tolerates.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub tolerations: Vec<Toleration>,
 
     /// How it is to be spread.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub topology_spread_constraints: Vec<TopologySpreadConstraint>,
 
     /// What must be removed before it is scheduled.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub scheduling_gates: Vec<PodSchedulingGate>,
 
     /// Conditions that must be true, besides its containers, for it to be ready.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub readiness_gates: Vec<PodReadinessGate>,
 
     /// The main containers.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub containers: Vec<Container>,
 
     /// The init containers, sidecars among them.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub init_containers: Vec<Container>,
 
     /// What the sandbox costs besides the containers.
     #[serde(deserialize_with = "nullable")]
-    pub overhead: BTreeMap<String, Quantity>,
+    pub overhead: Amounts,
 
-    /// Requests and limits of the whole pod (KEP-2837).
+    /// What the whole pod asks for (KEP-2837).
     #[serde(deserialize_with = "nullable")]
     pub resources: Requests,
 
@@ -104,7 +104,7 @@ pub struct PodSpec {
     pub subdomain: Option<String>,
 
     /// Volumes, with the claims among them named.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub volumes: Vec<Volume>,
 }
 
@@ -119,10 +119,10 @@ pub struct Container {
     pub image: Option<String>,
 
     /// Ports it listens on.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub ports: Vec<Port>,
 
-    /// Requests and limits.
+    /// What it asks for.
     #[serde(deserialize_with = "nullable")]
     pub resources: Requests,
 
@@ -152,17 +152,13 @@ pub struct Port {
     pub protocol: Option<String>,
 }
 
-/// Requests and limits by resource name.
+/// Requests by resource name.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Requests {
     /// What must be free.
     #[serde(deserialize_with = "nullable")]
-    pub requests: BTreeMap<String, Quantity>,
-
-    /// What may be used at most.
-    #[serde(deserialize_with = "nullable")]
-    pub limits: BTreeMap<String, Quantity>,
+    pub requests: Amounts,
 }
 
 /// The read part of a volume.
@@ -211,7 +207,7 @@ pub struct PodStatus {
     pub reason: Option<String>,
 
     /// `Ready`, `PodScheduled` and so on.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub conditions: Vec<PodCondition>,
 
     /// The first address.
@@ -219,7 +215,7 @@ pub struct PodStatus {
     pub pod_ip: Option<String>,
 
     /// All addresses, one an address family.
-    #[serde(rename = "podIPs", deserialize_with = "nullable")]
+    #[serde(rename = "podIPs", deserialize_with = "list")]
     pub pod_ips: Vec<PodIP>,
 
     /// The node's address.
@@ -233,11 +229,11 @@ pub struct PodStatus {
     pub start_time: Option<Time>,
 
     /// State of the main containers.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub container_statuses: Vec<ContainerStatus>,
 
     /// State of the init containers.
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     pub init_container_statuses: Vec<ContainerStatus>,
 }
 
@@ -427,7 +423,7 @@ mod tests {
         assert_eq!(view.metadata.labels, full.metadata.labels);
         assert_eq!(view.metadata.owner_references, full.metadata.owner_references);
         assert_eq!(view.metadata.annotations.as_ref().unwrap().len(), 1);
-        assert_eq!(view.spec.containers[0].resources.requests["cpu"].milli_value(), 100);
+        assert_eq!(view.spec.containers[0].resources.requests.get("cpu").unwrap().milli_value(), 100);
         assert_eq!(view.spec.containers[0].ports[0].host_port, 80);
         assert_eq!(view.spec.volumes[0].claim.as_deref(), Some("claim"));
         assert!(view.spec.volumes[2].ephemeral && !view.spec.volumes[1].ephemeral);

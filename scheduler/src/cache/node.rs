@@ -27,6 +27,8 @@ pub struct NodeInfo {
     pub ports: HostPorts,
     /// Its pods, assumed ones included.
     pub pods: Vec<Arc<PodInfo>>,
+    /// Those of them that have inter-pod affinity terms.
+    pub pods_with_terms: Vec<Arc<PodInfo>>,
     /// Size in bytes of each image on it, by every name it has.
     pub images: FxHashMap<Arc<str>, i64>,
 }
@@ -52,6 +54,7 @@ impl NodeInfo {
             requested_for_scoring: Scored::default(),
             ports: HostPorts::default(),
             pods: Vec::new(),
+            pods_with_terms: Vec::new(),
         }
     }
 
@@ -61,6 +64,9 @@ impl NodeInfo {
         self.requested_for_scoring.milli_cpu += pod.requests_for_scoring.milli_cpu;
         self.requested_for_scoring.memory += pod.requests_for_scoring.memory;
         self.ports.add(&pod.ports);
+        if pod.terms().is_some() {
+            self.pods_with_terms.push(pod.clone());
+        }
         self.pods.push(pod);
     }
 
@@ -68,6 +74,9 @@ impl NodeInfo {
     pub fn remove_pod(&mut self, uid: &Uid) -> Option<Arc<PodInfo>> {
         let at = self.pods.iter().position(|pod| pod.uid == *uid)?;
         let pod = self.pods.swap_remove(at);
+        if pod.terms().is_some() {
+            self.pods_with_terms.retain(|other| other.uid != *uid);
+        }
         self.requested -= &pod.requests;
         self.requested_for_scoring.milli_cpu -= pod.requests_for_scoring.milli_cpu;
         self.requested_for_scoring.memory -= pod.requests_for_scoring.memory;

@@ -6,8 +6,10 @@
 
 use super::{NodeInfo, Selectors};
 use crate::pod::{NodeName, PodInfo, Uid};
+use crate::terms::Namespaces;
 use objects::views::Node;
 use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The state of the cluster as scheduling sees it.
@@ -22,6 +24,7 @@ pub struct Snapshot {
     /// On how many nodes an image is.
     image_nodes: FxHashMap<Arc<str>, usize>,
     selectors: Selectors,
+    namespaces: Namespaces,
 }
 
 impl Snapshot {
@@ -63,6 +66,23 @@ impl Snapshot {
     /// The same, to be kept up to date.
     pub fn selectors_mut(&mut self) -> &mut Selectors {
         &mut self.selectors
+    }
+
+    /// The labels of each namespace.
+    pub fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// A namespace as it is now; `None`: it is gone. Answers whether that is news.
+    pub fn set_namespace(&mut self, name: &str, labels: Option<BTreeMap<String, String>>) -> bool {
+        match labels {
+            Some(labels) if self.namespaces.get(name) == Some(&labels) => false,
+            Some(labels) => {
+                self.namespaces.insert(name.to_owned(), labels);
+                true
+            }
+            None => self.namespaces.remove(name).is_some(),
+        }
     }
 
     /// Pods that were promised room on a node.

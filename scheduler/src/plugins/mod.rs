@@ -5,6 +5,7 @@
 mod default_binder;
 mod default_preemption;
 mod image_locality;
+mod inter_pod_affinity;
 mod node_affinity;
 mod node_name;
 mod node_ports;
@@ -19,6 +20,7 @@ mod taint_toleration;
 pub use default_binder::DefaultBinder;
 pub use default_preemption::DefaultPreemption;
 pub use image_locality::ImageLocality;
+pub use inter_pod_affinity::InterPodAffinity;
 pub use node_affinity::NodeAffinity;
 pub use node_name::NodeNameFilter;
 pub use node_ports::NodePorts;
@@ -48,6 +50,7 @@ const TABLE: &[Row] = &[
     Row { plugin: || Box::new(NodePorts), weight: 0 },
     Row { plugin: || Box::new(NodeResourcesFit::default()), weight: 1 },
     Row { plugin: || Box::new(PodTopologySpread), weight: 2 },
+    Row { plugin: || Box::new(InterPodAffinity::default()), weight: 2 },
     Row { plugin: || Box::new(DefaultPreemption), weight: 0 },
     Row { plugin: || Box::new(BalancedAllocation::default()), weight: 1 },
     Row { plugin: || Box::new(ImageLocality), weight: 1 },

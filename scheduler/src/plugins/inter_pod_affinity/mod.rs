@@ -1,0 +1,92 @@
+//! Keeps pods near to or away from other pods: refuses nodes by the required terms, the incoming pod's and those of
+//! the pods that are there, and prefers nodes by the preferred ones.
+//!
+//! This is the plain definition: it walks the pods of all nodes for a pod that has terms, and those that have terms
+//! themselves for one that has none.
+
+mod filter;
+mod places;
+mod score;
+
+use crate::framework::{Change, Filter, Plugin, Score, Subject, Wakeup};
+use crate::pod::PodInfo;
+use crate::terms::{Term, Terms};
+
+/// Upstream's InterPodAffinity.
+#[derive(Debug)]
+pub struct InterPodAffinity {
+    /// What another pod's required affinity for the incoming pod is worth (upstream's hardPodAffinityWeight).
+    pub required_weight: i64,
+    /// Leave out the wishes of pods that are there already.
+    pub ignore_preferred_of_others: bool,
+}
+
+impl Default for InterPodAffinity {
+    fn default() -> Self {
+        Self { required_weight: 1, ignore_preferred_of_others: false }
+    }
+}
+
+impl Plugin for InterPodAffinity {
+    fn name(&self) -> &'static str {
+        "InterPodAffinity"
+    }
+
+    fn wakeups(&self) -> &'static [Wakeup] {
+        &[
+            Wakeup::PodAssigned,
+            Wakeup::PodRemoved,
+            Wakeup::PodLabels,
+            Wakeup::NodeAdded,
+            Wakeup::NodeLabels,
+            Wakeup::OwnLabels,
+            Wakeup::NamespaceLabels,
+        ]
+    }
+
+    fn helps(&self, pod: &PodInfo, change: &Change<'_>) -> bool {
+        let own = own_terms(pod);
+        match change.subject {
+            // Its labels may be what stopped matching, so a relabelled pod always counts.
+            Subject::Pod(_) if change.kinds.contains(Wakeup::PodLabels) => true,
+            Subject::Pod(other) => {
+                let wanted =
+                    !own.affinity.is_empty() && own.affinity.iter().all(|term| term.may_match(other));
+                let unwanted = own.anti_affinity.iter().any(|term| term.may_match(other))
+                    || own_terms(other).anti_affinity.iter().any(|term| term.may_match(pod));
+                // That the last wanted pod leaves helps too: the first of its kind may then go anywhere.
+                wanted || (unwanted && change.kinds.contains(Wakeup::PodRemoved))
+            }
+            Subject::Node { now, .. } => {
+                own.affinity.iter().all(|term| now.labels().contains_key(&term.topology_key))
+            }
+            Subject::Own(_) | Subject::Other => true,
+        }
+    }
+
+    fn filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+}
+
+/// The terms of a pod; empty ones if it has none.
+fn own_terms(pod: &PodInfo) -> &Terms {
+    static NONE: Terms = Terms {
+        affinity: Vec::new(),
+        anti_affinity: Vec::new(),
+        preferred: Vec::new(),
+        preferred_anti: Vec::new(),
+    };
+    pod.terms().unwrap_or(&NONE)
+}
+
+fn all_match(terms: &[Term], pod: &PodInfo, namespaces: &crate::terms::Namespaces) -> bool {
+    !terms.is_empty() && terms.iter().all(|term| term.matches(pod, namespaces))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! Inter-pod affinity terms, compiled once a pod: which pods a term means, and by which node label they are near.
+
+use crate::pod::PodInfo;
+use k8s_openapi::api::core::v1::{Affinity, PodAffinityTerm, WeightedPodAffinityTerm};
+use objects::labels::Selector;
+use std::collections::BTreeMap;
+
+/// The labels of every namespace.
+pub type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
+
+/// All terms of a pod.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Terms {
+    /// Must be near a pod of each.
+    pub affinity: Vec<Term>,
+    /// Must not be near a pod of any.
+    pub anti_affinity: Vec<Term>,
+    /// Would like to be near; with a positive weight.
+    pub preferred: Vec<(Term, i64)>,
+    /// Would rather not be near; with a positive weight.
+    pub preferred_anti: Vec<(Term, i64)>,
+}
+
+/// One term.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Term {
+    /// The node label whose values are the places.
+    pub topology_key: String,
+    /// By their labels.
+    selector: Selector,
+    /// By the names of their namespaces,
+    namespaces: Vec<String>,
+    /// or the labels of these.
+    namespace_selector: Selector,
+}
+
+impl Terms {
+    /// The terms of a pod in `namespace`; `None` if it has none.
+    pub(crate) fn new(affinity: Option<&Affinity>, namespace: &str) -> Option<Box<Self>> {
+        let affinity = affinity?;
+        let required = |terms: Option<&Vec<PodAffinityTerm>>| -> Vec<Term> {
+            terms.into_iter().flatten().map(|term| Term::new(term, namespace)).collect()
+        };
+        let preferred = |terms: Option<&Vec<WeightedPodAffinityTerm>>| -> Vec<(Term, i64)> {
+            let weighted = |term: &WeightedPodAffinityTerm| {
+                (Term::new(&term.pod_affinity_term, namespace), i64::from(term.weight))
+            };
+            terms.into_iter().flatten().map(weighted).collect()
+        };
+        let (near, far) = (affinity.pod_affinity.as_ref(), affinity.pod_anti_affinity.as_ref());
+        let terms = Self {
+            affinity: required(
+                near.and_then(|near| near.required_during_scheduling_ignored_during_execution.as_ref()),
+            ),
+            anti_affinity: required(
+                far.and_then(|far| far.required_during_scheduling_ignored_during_execution.as_ref()),
+            ),
+            preferred: preferred(
+                near.and_then(|near| near.preferred_during_scheduling_ignored_during_execution.as_ref()),
+            ),
+            preferred_anti: preferred(
+                far.and_then(|far| far.preferred_during_scheduling_ignored_during_execution.as_ref()),
+            ),
+        };
+        (terms != Self::default()).then(|| Box::new(terms))
+    }
+}
+
+impl Term {
+    fn new(term: &PodAffinityTerm, namespace: &str) -> Self {
+        let parse = |selector| Selector::from_optional(selector).unwrap_or_else(|_| Selector::nothing());
+        let mut namespaces = term.namespaces.clone().unwrap_or_default();
+        if namespaces.is_empty() && term.namespace_selector.is_none() {
+            namespaces.push(namespace.to_owned());
+        }
+        Self {
+            topology_key: term.topology_key.clone(),
+            selector: parse(term.label_selector.as_ref()),
+            namespaces,
+            namespace_selector: parse(term.namespace_selector.as_ref()),
+        }
+    }
+
+    /// True when the term means this pod.
+    pub fn matches(&self, pod: &PodInfo, namespaces: &Namespaces) -> bool {
+        static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+        let by_name = || self.namespaces.iter().any(|namespace| namespace == pod.namespace());
+        let by_labels = || {
+            !self.namespace_selector.is_nothing()
+                && self.namespace_selector.matches(namespaces.get(pod.namespace()).unwrap_or(&NO_LABELS))
+        };
+        (by_name() || by_labels()) && self.selector.matches(pod.labels())
+    }
+
+    /// The same without looking at the labels of namespaces: false only when it certainly does not.
+    pub fn may_match(&self, pod: &PodInfo) -> bool {
+        let by_name = self.namespaces.iter().any(|namespace| namespace == pod.namespace());
+        (by_name || !self.namespace_selector.is_nothing()) && self.selector.matches(pod.labels())
+    }
+}
