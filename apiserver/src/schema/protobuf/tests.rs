@@ -195,3 +195,23 @@ fn nesting_has_a_limit() {
         .definition("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps");
     assert_eq!(decode_as(definition.unwrap(), &schema), Err(WireError::Depth.into()));
 }
+
+#[test]
+fn no_damage_to_a_body_brings_the_reader_down() {
+    let object = json!({"kind": "Service", "apiVersion": "v1", "metadata": {"name": "s", "creationTimestamp": "2026-11-21T10:00:00Z"},
+        "spec": {"ports": [{"port": 80, "targetPort": "http"}], "selector": {"a": "b"}}});
+    let whole = encode(definition("", "v1", "Service"), &object);
+    // The last four bytes are the two empty texts of the envelope.
+    for at in MAGIC.len()..whole.len() - 4 {
+        if let Ok(read) = decode(&whole[..at]) {
+            assert!(read != object, "cut at {at}");
+        }
+        for byte in [0x00, 0x01, 0x07, 0x7f, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[at] = byte;
+            if let Ok(read) = decode(&damaged) {
+                assert!(read.is_object());
+            }
+        }
+    }
+}
