@@ -18,6 +18,7 @@ use crate::http::negotiate::{Output, media_type, parameter};
 use crate::http::respond::{self, Answer};
 use crate::kinds::{Kind, Kinds, Subresource};
 use crate::status::{ApiError, ApiResult};
+use crate::verbs::convert;
 
 /// Every discovery document, ready to send.
 #[derive(Debug)]
@@ -201,12 +202,11 @@ fn subresource(kind: &Kind, sub: &Subresource) -> Value {
 
 /// Clients compare it to see whether stored objects must be migrated (`StorageVersionHash`).
 fn storage_version_hash(kind: &Kind) -> String {
-    let (group, version) = match &*kind.storage.0 {
-        // Events are stored in the core form whatever form they came in.
-        "" => ("", "v1"),
-        group => (group, &*kind.version),
+    let (group, version) = match convert::Shape::of(kind) {
+        Some(shape) => shape.stored_as(),
+        None => (&*kind.group, &*kind.version),
     };
-    let hash = Sha256::digest(format!("{group}/{version}, Kind={}", kind.kind));
+    let hash = Sha256::digest(format!("{group}/{version}/{}", kind.kind));
     STANDARD.encode(&hash[..8])
 }
 
@@ -306,4 +306,49 @@ pub(crate) fn not_found(documents: &Documents, path: &str) -> ApiResult<Answer> 
         _ => return Ok(respond::page_not_found()),
     };
     if documents.has_group(group) { Err(ApiError::no_such_resource()) } else { Ok(respond::page_not_found()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(path: &str) -> Value {
+        let documents = Documents::new(&Kinds::builtin());
+        serde_json::from_slice(&documents.legacy[path]).unwrap()
+    }
+
+    #[test]
+    fn resources_read_like_upstream() {
+        let list = document("/api/v1");
+        let find =
+            |name: &str| list["resources"].as_array().unwrap().iter().find(|r| r["name"] == name).unwrap();
+        assert_eq!(
+            *find("configmaps"),
+            json!({"kind": "ConfigMap", "name": "configmaps", "namespaced": true, "shortNames": ["cm"],
+                "singularName": "configmap", "storageVersionHash": "qFsyl6wFWjQ=",
+                "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]})
+        );
+        assert_eq!(
+            *find("pods/eviction"),
+            json!({"group": "policy", "kind": "Eviction", "name": "pods/eviction", "namespaced": true,
+                "singularName": "", "verbs": ["create"], "version": "v1"})
+        );
+    }
+
+    #[test]
+    fn both_shapes_of_an_event_are_stored_as_one() {
+        let hash = |path: &str| {
+            let list = document(path);
+            let events =
+                list["resources"].as_array().unwrap().iter().find(|r| r["name"] == "events").cloned();
+            events.unwrap()["storageVersionHash"].clone()
+        };
+        assert_eq!(hash("/api/v1"), hash("/apis/events.k8s.io/v1"));
+    }
+
+    #[test]
+    fn the_preferred_version_is_the_highest() {
+        let document = document("/apis/autoscaling");
+        assert_eq!(document["preferredVersion"]["version"], "v2");
+    }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Call {
     pub query: Query,
     pub output: Output,
     pub method: Method,
+    /// The raw query, for requests that are passed on.
+    pub raw_query: String,
     pub headers: HeaderMap,
     /// The whole body; empty for verbs that have none and for connections.
     pub body: Bytes,
@@ -50,6 +52,7 @@ impl Call {
             query,
             output,
             method: parts.method,
+            raw_query: parts.uri.query().unwrap_or_default().to_owned(),
             headers: parts.headers,
             body: Bytes::new(),
             extensions: Mutex::new(parts.extensions),

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, HOST, UPGRADE};
 use http::{HeaderMap, Request, Response, StatusCode, Version};
-use http_body_util::Empty;
+use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -47,17 +48,22 @@ pub(super) async fn serve(
         *headers = passed_on(&call.headers);
         headers.insert(HOST, node.try_into().map_err(ApiError::internal)?);
     }
-    let request = request.body(Empty::<Bytes>::new()).map_err(ApiError::internal)?;
+    let request = request.body(Full::<Bytes>::default()).map_err(ApiError::internal)?;
     let mut answer = node::send(server, node, request).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Err(log::failed(answer.status(), answer.into_body(), call).await);
     }
-    let theirs = hyper::upgrade::on(&mut answer);
-    server.tasks.spawn("pod-connection", splice(ours, theirs));
+    Ok(join(server, ours, &mut answer))
+}
+
+/// Tells the client that the other side agreed, and passes bytes from then on.
+pub(super) fn join(server: &Server, ours: OnUpgrade, answer: &mut Response<Incoming>) -> Answer {
+    let theirs = hyper::upgrade::on(&mut *answer);
+    server.tasks.spawn("joined-connection", splice(ours, theirs));
     let mut agreed = Response::new(Body::empty());
     *agreed.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *agreed.headers_mut() = answer.headers().clone();
-    Ok(agreed)
+    agreed
 }
 
 /// Passes bytes both ways until a side ends.
@@ -111,7 +117,7 @@ fn encoded(text: &str) -> impl std::fmt::Display + '_ {
 }
 
 /// The client's headers without those that say who the client is.
-fn passed_on(headers: &HeaderMap) -> HeaderMap {
+pub(super) fn passed_on(headers: &HeaderMap) -> HeaderMap {
     let mut kept = headers.clone();
     kept.remove(AUTHORIZATION);
     let names: Vec<_> =

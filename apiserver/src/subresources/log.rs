@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -52,7 +52,8 @@ pub(super) async fn serve(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -
             mark = '&';
         }
     }
-    let request = Request::get(path).header("host", node).body(Empty::new()).map_err(ApiError::internal)?;
+    let request =
+        Request::get(path).header("host", node).body(Full::default()).map_err(ApiError::internal)?;
     let answer = node::send(server, node, request).await?;
     if !answer.status().is_success() {
         return Err(failed(answer.status(), answer.into_body(), call).await);

@@ -10,6 +10,7 @@ mod finalize;
 mod log;
 mod node;
 mod pod_part;
+mod proxy;
 mod scale;
 mod status;
 mod token;
@@ -27,7 +28,7 @@ use crate::verbs::{self, decode};
 
 /// Whether a request below this name is a connection rather than a request for an object.
 pub(crate) fn connects(subresource: &str) -> bool {
-    matches!(subresource, "exec" | "attach" | "portforward" | "proxy")
+    matches!(subresource, "exec" | "attach" | "portforward")
 }
 
 /// Serves a subresource that the kind has.
@@ -51,6 +52,7 @@ pub(crate) async fn serve(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -
         }
         Subresource::Eviction => eviction::serve(server, call, kind).await,
         Subresource::Token => token::serve(server, call, kind).await,
+        Subresource::Proxy => proxy::serve(server, call, kind).await,
         Subresource::Log => log::serve(server, call, kind).await,
         Subresource::Attach | Subresource::Exec | Subresource::PortForward => {
             connect::serve(server, call, kind, sub).await

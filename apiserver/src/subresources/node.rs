@@ -3,12 +3,13 @@
 //! Promise: the server shows its own client certificate; the node's serving certificate is not verified, as
 //! upstream does without `--kubelet-certificate-authority`. A node that cannot be reached is an error that says so.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -17,8 +18,10 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::object;
 use crate::pki::Identity;
@@ -29,31 +32,63 @@ use crate::verbs::{encode, record};
 /// Time to reach a node.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The port of a node that does not name one.
-const DEFAULT_PORT: i64 = 10250;
+const DEFAULT_PORT: u16 = 10250;
 
-/// Sends a request without a body to the node agent of a node. The answer may be an upgrade.
+/// Sends a request to the node agent of a node. The answer may be an upgrade.
 pub(super) async fn send(
     server: &Arc<Server>,
     node: &str,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> ApiResult<Response<Incoming>> {
-    let address = address(server, node)?;
-    let failed =
-        |error: &dyn std::fmt::Display| ApiError::internal(format!("error dialing backend: {error}"));
-    let connected = tokio::time::timeout(DIAL_TIMEOUT, connect(server, &address)).await;
-    let stream = connected
-        .map_err(|_| failed(&format!("dial tcp {address}: i/o timeout")))?
-        .map_err(|error| failed(&format!("dial tcp {address}: {error}")))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
-    server.tasks.spawn("node-connection", async move {
+    exchange(server, &address(server, node, None)?, Scheme::Https, request).await
+}
+
+/// How something behind the server is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Http,
+    Https,
+}
+
+/// Sends a request to `host:port` on a connection of its own.
+pub(super) async fn exchange(
+    server: &Arc<Server>,
+    address: &str,
+    scheme: Scheme,
+    request: Request<Full<Bytes>>,
+) -> ApiResult<Response<Incoming>> {
+    let dial = async {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        match scheme {
+            Scheme::Http => talk(server, stream, request).await,
+            Scheme::Https => talk(server, secured(server, stream).await?, request).await,
+        }
+    };
+    let failed = |why: &dyn std::fmt::Display| {
+        ApiError::internal(format!("error dialing backend: dial tcp {address}: {why}"))
+    };
+    match tokio::time::timeout(DIAL_TIMEOUT, dial).await {
+        Ok(answer) => answer.map_err(|error| failed(&error)),
+        Err(_) => Err(failed(&"i/o timeout")),
+    }
+}
+
+async fn talk(
+    server: &Arc<Server>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> io::Result<Response<Incoming>> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    server.tasks.spawn("backend-connection", async move {
         // Its failure reaches the request that uses it.
         let _ = connection.with_upgrades().await;
     });
-    sender.send_request(request).await.map_err(|error| failed(&error))
+    sender.send_request(request).await.map_err(io::Error::other)
 }
 
 /// `host:port` of a node's agent, as the node's status says.
-fn address(server: &Server, name: &str) -> ApiResult<String> {
+pub(super) fn address(server: &Server, name: &str, port: Option<u16>) -> ApiResult<String> {
     let kind = server.kinds.kind("", "v1", "Node").ok_or_else(ApiError::no_such_resource)?;
     let node: Value = encode::decoded(&record(server, kind, "", name)?.bytes)?;
     let addresses = object::list_at(&node, &["status", "addresses"]);
@@ -62,18 +97,18 @@ fn address(server: &Server, name: &str) -> ApiResult<String> {
     let host = address.map(|address| object::str_at(address, &["address"])).filter(|host| !host.is_empty());
     let host = host
         .ok_or_else(|| ApiError::internal(format!("no preferred addresses found; node {name:?} has none")))?;
-    let port = object::int_at(&node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"]);
-    let port = port.filter(|port| *port > 0).unwrap_or(DEFAULT_PORT);
-    Ok(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+    let own = object::int_at(&node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"]);
+    let own = own.filter(|port| *port > 0).and_then(|port| u16::try_from(port).ok()).unwrap_or(DEFAULT_PORT);
+    Ok(host_port(host, port.unwrap_or(own)))
 }
 
-async fn connect(
-    server: &Server,
-    address: &str,
-) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    let config = config(server.kubelet_client.get()).map_err(std::io::Error::other)?;
+/// `host:port`, with brackets where the host has colons.
+pub(super) fn host_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+async fn secured(server: &Server, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let config = config(server.kubelet_client.get()).map_err(io::Error::other)?;
     // The name is not checked; an address always makes one.
     let name = ServerName::from(stream.peer_addr()?.ip());
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
