@@ -149,7 +149,7 @@ fn endpoint(server: &Server, namespace: &str, wanted: &Wanted<'_>) -> ApiResult<
     let prefix = slices.storage_key(namespace, "");
     let mut ready = Vec::new();
     for slice in snapshot.range(&prefix, None) {
-        if slice.header.labels.get("kubernetes.io/service-name") != Some(wanted.name) {
+        if slice.header.label("kubernetes.io/service-name") != Some(wanted.name) {
             continue;
         }
         let slice = encode::decoded(&slice.bytes)?;
