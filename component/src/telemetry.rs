@@ -3,7 +3,6 @@
 //! Promise: one line an event on standard error, at the level that `-v` asks for; `RUST_LOG` overrides it.
 
 use std::error::Error;
-use std::io::IsTerminal as _;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 

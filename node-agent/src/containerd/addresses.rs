@@ -29,8 +29,10 @@ pub fn pod_cidr(dir: &Path) -> std::io::Result<String> {
 
 /// The first range that no specific route touches; the very first if all are taken.
 fn first_free(routes: &str) -> u32 {
-    let taken: Vec<(u32, u32)> = routes.lines().filter_map(destination).filter(|(_, mask)| *mask != 0).collect();
-    let overlaps = |range: u32| taken.iter().any(|(network, mask)| range & mask & MASK == network & mask & MASK);
+    let taken: Vec<(u32, u32)> =
+        routes.lines().filter_map(destination).filter(|(_, mask)| *mask != 0).collect();
+    let overlaps =
+        |range: u32| taken.iter().any(|(network, mask)| range & mask & MASK == network & mask & MASK);
     (0..RANGES).map(|index| FIRST + (index << 8)).find(|range| !overlaps(*range)).unwrap_or(FIRST)
 }
 
