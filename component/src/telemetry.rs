@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
+use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
