@@ -10,7 +10,7 @@ pub use budgets::Budget;
 
 use crate::cache::{NodeInfo, Snapshot};
 use crate::cycle::{Checks, Trial};
-use crate::failure::{Failure, histogram};
+use crate::failure::{Failure, Rejection, histogram};
 use crate::framework::{Profile, Reason, Verdict};
 use crate::pod::{NodeName, PodInfo};
 use jiff::Timestamp;
@@ -61,17 +61,15 @@ pub fn find(attempt: &Attempt<'_>) -> Room {
         promise_is_void: true,
     };
     let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
-    let Ok(checks) = Checks::prepare(attempt.pod, attempt.profile, attempt.cluster) else {
+    let curable = |rejection: &&Rejection| matches!(rejection.verdict, Verdict::Later(_));
+    let asked = attempt.failure.rejections.iter().filter(curable).count();
+    let prepare = || Checks::prepare(attempt.pod, attempt.profile, attempt.cluster).ok();
+    let Some(checks) = (asked > 0).then(prepare).flatten() else {
         reasons.insert(NOT_HELPFUL.into(), attempt.failure.nodes);
         return none(&reasons);
     };
     let mut best: Option<(Cost, Candidate)> = None;
-    let mut asked = 0;
-    for rejection in &attempt.failure.rejections {
-        if !matches!(rejection.verdict, Verdict::Later(_)) {
-            continue;
-        }
-        asked += 1;
+    for rejection in attempt.failure.rejections.iter().filter(curable) {
         match candidate(attempt, &checks, &attempt.cluster.nodes()[rejection.node]) {
             Ok(candidate) => {
                 let cost = candidate.cost(attempt.now);
