@@ -5,7 +5,6 @@
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
