@@ -97,7 +97,8 @@ fn locate(server: &Server, call: &Call, kind: &Kind, wanted: &Wanted<'_>) -> Api
         // A node is its agent, unless another port is named.
         "nodes" => {
             let port = number()?;
-            let scheme = wanted.scheme.unwrap_or(if port.is_some() { Scheme::Http } else { Scheme::Https });
+            let own = if port.is_some() { Scheme::Http } else { Scheme::Https };
+            let scheme = wanted.scheme.unwrap_or(own);
             Ok((scheme, node::address(server, wanted.name, port)?))
         }
         "pods" => {
