@@ -1,3 +1,5 @@
+//! InterPodAffinity by tables: upstream's documented cases, dry runs, and what wakes a waiting pod.
+
 use super::*;
 use crate::cache::NodeInfo;
 use crate::framework::{ForPod, Verdict};

@@ -1,3 +1,5 @@
+//! PodTopologySpread by tables: upstream's documented cases, dry runs, and what wakes a waiting pod.
+
 use super::*;
 use crate::framework::{ForPod, Verdict};
 use crate::plugins::fixtures::{ask_in, cluster, node_with, pod_from, scores_in};
