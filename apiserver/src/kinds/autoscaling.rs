@@ -414,7 +414,7 @@ mod tests {
             json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 12}}});
         let queue = json!({"type": "External", "external": {"target": {"averageValue": "30"}}});
         assert_eq!(targets(&[], &[]), "<none>");
-        assert_eq!(targets(&[cpu.clone()], &[]), "cpu: <unknown>/80%");
+        assert_eq!(targets(std::slice::from_ref(&cpu), &[]), "cpu: <unknown>/80%");
         assert_eq!(targets(&[cpu.clone(), queue.clone()], &[seen]), "cpu: 12%/80%, <unknown>/30 (avg)");
         let three = [cpu.clone(), cpu, queue];
         assert_eq!(targets(&three, &[]), "cpu: <unknown>/80%, cpu: <unknown>/80% + 1 more...");

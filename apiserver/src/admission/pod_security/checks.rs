@@ -177,7 +177,10 @@ fn app_armor(pod: &Pod<'_>) -> Option<Violation> {
     let setters = pod.setters(|context| {
         let kind = context["appArmorProfile"].text("type");
         let bad = !matches!(kind, "" | "RuntimeDefault" | "Localhost");
-        bad && (values.insert(kind) || bad)
+        if bad {
+            values.insert(kind);
+        }
+        bad
     });
     let annotations = pod.metadata.entries("annotations").filter(|(key, value)| {
         let value = value.as_str().unwrap_or_default();
@@ -295,7 +298,10 @@ fn proc_mount(pod: &Pod<'_>) -> Option<Violation> {
     let containers = pod.those(|container| {
         let mount = container["securityContext"].text("procMount");
         let bad = !matches!(mount, "" | "Default");
-        bad && (values.insert(mount) || bad)
+        if bad {
+            values.insert(mount);
+        }
+        bad
     });
     (!containers.is_empty()).then(|| {
         let who = named("container", &containers);
@@ -334,7 +340,10 @@ fn seccomp(pod: &Pod<'_>) -> Option<Violation> {
     let setters = pod.setters(|context| {
         let kind = context["seccompProfile"].text("type");
         let bad = context.has("seccompProfile") && !matches!(kind, "RuntimeDefault" | "Localhost");
-        bad && (values.insert(kind) || bad)
+        if bad {
+            values.insert(kind);
+        }
+        bad
     })?;
     let what = quoted(&values);
     Some(violation(
@@ -361,7 +370,7 @@ fn privilege_escalation(pod: &Pod<'_>) -> Option<Violation> {
     let may = |container: &Value| {
         container["securityContext"].get("allowPrivilegeEscalation").and_then(Value::as_bool) != Some(false)
     };
-    let containers = pod.those(|container| may(container));
+    let containers = pod.those(may);
     (!containers.is_empty() && !pod.is_windows()).then(|| {
         let who = named("container", &containers);
         violation(

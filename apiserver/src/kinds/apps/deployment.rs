@@ -75,11 +75,10 @@ fn check(deployment: &Value, errors: &mut FieldErrors) {
         &["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"],
         errors,
     );
-    if let Some(deadline) = spec.int("progressDeadlineSeconds") {
-        if deadline <= spec.int("minReadySeconds").unwrap_or_default() {
-            let why = "must be greater than minReadySeconds";
-            errors.push(FieldError::invalid(AT.child("progressDeadlineSeconds"), deadline, why));
-        }
+    let ready = spec.int("minReadySeconds").unwrap_or_default();
+    if let Some(deadline) = spec.int("progressDeadlineSeconds").filter(|deadline| *deadline <= ready) {
+        let why = "must be greater than minReadySeconds";
+        errors.push(FieldError::invalid(AT.child("progressDeadlineSeconds"), deadline, why));
     }
 }
 

@@ -4,8 +4,11 @@
 
 use serde_json::{Value, json};
 
-/// Shares, percent lendable, and queuing (queues, hand size, queue length limit) of the limited levels.
-const LEVELS: [(&str, i64, i64, Option<(i64, i64, i64)>); 7] = [
+/// Queues, hand size and queue length limit.
+type Queuing = (i64, i64, i64);
+
+/// Shares, percent lendable, and queuing of the limited levels.
+const LEVELS: [(&str, i64, i64, Option<Queuing>); 7] = [
     ("catch-all", 5, 0, None),
     ("global-default", 20, 50, Some((128, 6, 50))),
     ("leader-election", 10, 0, Some((16, 4, 50))),

@@ -125,10 +125,9 @@ fn check_peer(at: Path<'_>, peer: &Value, errors: &mut FieldErrors) {
     for (index, except) in block.list("except").iter().filter_map(Value::as_str).enumerate() {
         let at = except_at.index(index);
         checks::cidr(at, except, errors);
-        if let (Some(whole), Some(part)) = (checks::parse_cidr(whole), checks::parse_cidr(except)) {
-            if !is_part(part, whole) {
-                errors.push(FieldError::invalid(at, except, "must be a strict subset of `cidr`"));
-            }
+        let both = checks::parse_cidr(except).zip(checks::parse_cidr(whole));
+        if both.is_some_and(|(part, whole)| !is_part(part, whole)) {
+            errors.push(FieldError::invalid(at, except, "must be a strict subset of `cidr`"));
         }
     }
 }

@@ -106,11 +106,9 @@ fn sources(at: Path<'_>, volume: &Value, errors: &mut FieldErrors) {
 
 fn source(at: Path<'_>, kind: &str, source: &Value, errors: &mut FieldErrors) {
     match kind {
-        "emptyDir" => {
-            if resources::parse(&source["sizeLimit"]).is_some_and(|limit| limit.is_negative()) {
-                let why = "SizeLimit field must be a valid resource quantity";
-                errors.push(FieldError::forbidden(at.child("sizeLimit"), why));
-            }
+        "emptyDir" if resources::parse(&source["sizeLimit"]).is_some_and(|limit| limit.is_negative()) => {
+            let why = "SizeLimit field must be a valid resource quantity";
+            errors.push(FieldError::forbidden(at.child("sizeLimit"), why));
         }
         "hostPath" => host_path(at, source, errors),
         "secret" => {
