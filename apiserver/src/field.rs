@@ -107,6 +107,11 @@ impl FieldError {
         Self { value: Some(shown.into()), ..Self::new(FieldErrorKind::Invalid, at, None, detail) }
     }
 
+    /// For objects that are too long to repeat.
+    pub fn invalid_unshown(at: Path<'_>, detail: impl Into<String>) -> Self {
+        Self::new(FieldErrorKind::Invalid, at, None, detail)
+    }
+
     /// The same error with more to say.
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();

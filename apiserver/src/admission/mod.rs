@@ -10,6 +10,7 @@ mod namespace_lifecycle;
 mod new_nodes;
 mod pod_security;
 mod priority;
+mod runtime_class;
 mod service_account;
 mod storage;
 
@@ -45,6 +46,7 @@ pub(crate) fn mutate(attributes: &Attributes<'_>, object: &mut Value) -> ApiResu
     priority::admit(attributes, object)?;
     default_tolerations::admit(attributes, object);
     storage::admit(attributes, object);
+    runtime_class::admit(attributes, object)?;
     default_ingress_class::admit(attributes, object);
     Ok(())
 }
@@ -55,6 +57,7 @@ pub(crate) fn validate(attributes: &Attributes<'_>, object: &Value) -> ApiResult
         return namespace_lifecycle::admit(attributes, object);
     }
     pod_security::validate(attributes, object)?;
+    storage::validate(attributes, object)?;
     limit_ranger::validate(attributes, object)
 }
 
@@ -85,6 +88,11 @@ impl Attributes<'_> {
 
     /// 403 for the object.
     fn forbid(&self, object: &Value, why: &str) -> ApiError {
-        ApiError::forbidden(&self.kind.group, &self.kind.plural, object::name(object), why)
+        // Where a name is still to be generated, what it will begin with tells more than nothing.
+        let name = match object::name(object) {
+            "" => object::meta_str(object, "generateName"),
+            name => name,
+        };
+        ApiError::forbidden(&self.kind.group, &self.kind.plural, name, why)
     }
 }

@@ -1,14 +1,17 @@
 //! What storage objects get on their way in: the default StorageClass, and finalizers that keep volumes in use.
 //!
-//! Source: kubernetes `plugin/pkg/admission/storage` (DefaultStorageClass, StorageObjectInUseProtection).
+//! Source: kubernetes `plugin/pkg/admission/storage` (DefaultStorageClass, StorageObjectInUseProtection,
+//! PersistentVolumeClaimResize).
 
 use serde_json::{Value, json};
 
 use super::Attributes;
 use crate::http::route::Verb;
 use crate::kinds::read::Read;
+use crate::kinds::resources;
 use crate::kinds::storage::class;
 use crate::object;
+use crate::status::ApiResult;
 
 const OLD_CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
@@ -29,6 +32,29 @@ pub(super) fn admit(attributes: &Attributes<'_>, object: &mut Value) {
     } else if attributes.is("", "persistentvolumes") {
         protect(object, "kubernetes.io/pv-protection");
     }
+}
+
+/// Claims grow where their class allows it (PersistentVolumeClaimResize).
+pub(super) fn validate(attributes: &Attributes<'_>, claim: &Value) -> ApiResult<()> {
+    let Some(old) = attributes.old.filter(|_| attributes.is("", "persistentvolumeclaims")) else {
+        return Ok(());
+    };
+    let size = |claim: &Value| resources::parse(&claim["spec"]["resources"]["requests"]["storage"]);
+    let (Some(new_size), Some(old_size)) = (size(claim), size(old)) else { return Ok(()) };
+    if new_size <= old_size {
+        return Ok(());
+    }
+    let class = match old["metadata"]["annotations"].text(OLD_CLASS_ANNOTATION) {
+        "" => old["spec"].text("storageClassName"),
+        class => class,
+    };
+    let class = attributes.get("storage.k8s.io", "storageclasses", "", class).unwrap_or_default();
+    if class.flag("allowVolumeExpansion") {
+        return Ok(());
+    }
+    let why = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must \
+               support resize";
+    Err(attributes.forbid(claim, why))
 }
 
 /// The name of the newest object; among those of one second, the first by name.

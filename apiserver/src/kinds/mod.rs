@@ -25,7 +25,7 @@ mod policy;
 mod rbac;
 pub(crate) mod read;
 mod resource;
-mod resources;
+pub(crate) mod resources;
 mod reviews;
 mod row;
 mod runtime;

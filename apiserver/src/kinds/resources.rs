@@ -171,7 +171,7 @@ fn may_overcommit(name: &str) -> bool {
     is_native(name) && !is_huge_pages(name)
 }
 
-pub(super) fn parse(value: &Value) -> Option<Quantity> {
+pub(crate) fn parse(value: &Value) -> Option<Quantity> {
     match value {
         Value::String(text) => text.parse().ok(),
         Value::Number(number) => number.to_string().parse().ok(),

@@ -1,15 +1,16 @@
 //! Job.
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::V1;
+use super::{V1, policy};
 use crate::field::{FieldError, FieldErrors, Path};
 use crate::kinds::Subresource;
 use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::fields::{self, SelectableField};
 use crate::kinds::metadata;
+use crate::kinds::names;
 use crate::kinds::pod;
 use crate::kinds::pod::validate;
 use crate::kinds::read::{Read, default, default_text, items_mut};
@@ -21,6 +22,8 @@ const SPEC: &str = "io.k8s.api.batch.v1.JobSpec";
 const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
 const NAME_LABEL: &str = "batch.kubernetes.io/job-name";
 const STATUS: &str = "io.k8s.api.batch.v1.JobStatus";
+/// Pods of an indexed job that may run at once.
+const MOST_AT_ONCE: i64 = 100_000;
 
 pub(super) fn row() -> Row {
     let [containers, images] = columns::containers();
@@ -81,20 +84,43 @@ fn create(job: &mut Value) {
     if job["spec"].flag("manualSelector") {
         return;
     }
-    let (name, uid) = (job["metadata"]["name"].clone(), job["metadata"]["uid"].clone());
+    let uid = job["metadata"]["uid"].clone();
+    let own = own_labels(job);
     let labels = &mut job["spec"]["template"]["metadata"]["labels"];
-    for (label, value) in
-        [(UID_LABEL, &uid), ("controller-uid", &uid), (NAME_LABEL, &name), ("job-name", &name)]
-    {
+    for (label, value) in own.as_object().into_iter().flatten() {
         labels[label] = value.clone();
     }
     job["spec"]["selector"]["matchLabels"][UID_LABEL] = uid;
     defaults(job);
 }
 
+/// The labels by which a job knows its pods.
+fn own_labels(job: &Value) -> Value {
+    let (name, uid) = (&job["metadata"]["name"], &job["metadata"]["uid"]);
+    json!({UID_LABEL: uid, "controller-uid": uid, NAME_LABEL: name, "job-name": name})
+}
+
 fn check(job: &Value, errors: &mut FieldErrors) {
     const AT: Path<'static> = Path::root("spec");
     let spec = &job["spec"];
+    if !spec.flag("manualSelector") && !checks::selects(&spec["selector"], &own_labels(job)) {
+        let shown = spec["selector"].clone();
+        errors.push(FieldError::invalid(AT.child("selector"), shown, "`selector` not auto-generated"));
+    }
+    if let (Some("Indexed"), Some(last)) =
+        (spec["completionMode"].as_str(), spec.int("completions").map(|n| n - 1))
+    {
+        let host = format!("{}-{last}", job["metadata"].text("name"));
+        if last >= 0 && !names::is_label(&host) {
+            let complaints = names::label(&host).join(",");
+            let why = format!("will not able to create pod with invalid DNS label: {host}: {complaints}");
+            errors.push(FieldError::invalid(
+                Path::root("metadata").child("name"),
+                job["metadata"].text("name"),
+                why,
+            ));
+        }
+    }
     self::spec(AT, spec, errors);
     if spec["selector"].is_null() {
         errors.push(FieldError::required(AT.child("selector"), ""));
@@ -116,19 +142,32 @@ pub(super) fn spec(at: Path<'_>, spec: &Value, errors: &mut FieldErrors) {
         "maxFailedIndexes",
     ];
     checks::none_negative(at, spec, &NUMBERS, errors);
+    if spec.has("maxFailedIndexes") && !spec.has("backoffLimitPerIndex") {
+        let why = "when maxFailedIndexes is specified";
+        errors.push(FieldError::required(at.child("backoffLimitPerIndex"), why));
+    }
     let mode = spec.text("completionMode");
     checks::maybe_one_of(at.child("completionMode"), mode, &["Indexed", "NonIndexed"], errors);
-    if mode == "Indexed" && !spec.has("completions") {
-        let why = "when completion mode is Indexed";
-        errors.push(FieldError::required(at.child("completions"), why));
+    if mode == "Indexed" {
+        indexed(at, spec, errors);
+    } else {
+        for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
+            if spec.has(field) {
+                let why = "requires indexed completion mode";
+                errors.push(FieldError::invalid(at.child(field), spec[field].clone(), why));
+            }
+        }
     }
-    if mode != "Indexed" && spec.has("backoffLimitPerIndex") {
-        let why = "requires indexed completion mode";
-        errors.push(FieldError::invalid(
-            at.child("backoffLimitPerIndex"),
-            spec["backoffLimitPerIndex"].clone(),
-            why,
-        ));
+    if spec.has("podFailurePolicy") {
+        policy::failure(at.child("podFailurePolicy"), spec, errors);
+    }
+    match (spec.has("successPolicy"), mode) {
+        (true, "Indexed") => policy::success(at.child("successPolicy"), spec, errors),
+        (true, _) => {
+            let (at, shown) = (at.child("successPolicy"), spec["successPolicy"].clone());
+            errors.push(FieldError::invalid(at, shown, "requires indexed completion mode"));
+        }
+        (false, _) => {}
     }
     let replacement = spec.text("podReplacementPolicy");
     let words: &[&str] =
@@ -148,6 +187,25 @@ pub(super) fn spec(at: Path<'_>, spec: &Value, errors: &mut FieldErrors) {
         }
         "OnFailure" | "Never" => {}
         other => errors.push(FieldError::not_supported(policy_at, other, &["OnFailure", "Never"])),
+    }
+}
+
+fn indexed(at: Path<'_>, spec: &Value, errors: &mut FieldErrors) {
+    let Some(completions) = spec.int("completions") else {
+        return errors.push(FieldError::required(at.child("completions"), "when completion mode is Indexed"));
+    };
+    if let Some(parallelism) = spec.int("parallelism").filter(|parallelism| *parallelism > MOST_AT_ONCE) {
+        let why = format!("must be less than or equal to {MOST_AT_ONCE} when completion mode is Indexed");
+        errors.push(FieldError::invalid(at.child("parallelism"), parallelism, why));
+    }
+    let Some(failed) = spec.int("maxFailedIndexes") else { return };
+    if failed > completions {
+        let why = "must be less than or equal to completions";
+        errors.push(FieldError::invalid(at.child("maxFailedIndexes"), failed, why));
+    }
+    if failed > MOST_AT_ONCE {
+        let why = format!("must be less than or equal to {MOST_AT_ONCE}");
+        errors.push(FieldError::invalid(at.child("maxFailedIndexes"), failed, why));
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod cronjob;
 mod job;
+mod policy;
 mod schedule;
 
 use super::row::{Api, Row};
