@@ -118,7 +118,7 @@ impl Writer {
                 self.patch(pod, body);
             }
             Effect::Placed { pod, node } => {
-                tracing::info!(%pod, %node, "bound");
+                tracing::info!(namespace = pod.namespace(), name = pod.name(), %node, "bound");
                 self.record(&pod, |recorder| requests::record_placed(recorder, &pod, &node));
             }
         }

@@ -1,15 +1,17 @@
 //! What the scheduler watches, and how each change becomes an event for the state.
 
+mod owners;
+
 use crate::bind::Answer;
 use crate::cache::Owner;
 use crate::preempt::Budget;
 use crate::state::Event;
 use component::informers::{Change, Changes, Informer, Informers, Object};
-use k8s_openapi::api::apps::v1::{ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{Namespace, ReplicationController, Service};
+use k8s_openapi::api::core::v1::{Namespace, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use objects::labels::Selector;
 use objects::views::{Node, Pod};
+use owners::{Owning, ReplicaSet, ReplicationController, StatefulSet};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// The informers.
@@ -169,35 +171,8 @@ fn service_event(change: Change<Service>) -> Event {
     Event::Service { namespace: key.namespace, name: key.name, selector }
 }
 
-/// A set whose pods belong together.
-trait Owning: Object {
-    const KIND: &'static str;
-    fn selector(&self) -> Option<Selector>;
-}
-
-impl Owning for ReplicaSet {
-    const KIND: &'static str = "ReplicaSet";
-    fn selector(&self) -> Option<Selector> {
-        Selector::from_label_selector(&self.spec.as_ref()?.selector).ok()
-    }
-}
-
-impl Owning for StatefulSet {
-    const KIND: &'static str = "StatefulSet";
-    fn selector(&self) -> Option<Selector> {
-        Selector::from_label_selector(&self.spec.as_ref()?.selector).ok()
-    }
-}
-
-impl Owning for ReplicationController {
-    const KIND: &'static str = "ReplicationController";
-    fn selector(&self) -> Option<Selector> {
-        self.spec.as_ref()?.selector.as_ref().map(Selector::from_set)
-    }
-}
-
-fn owner_event<K: Owning>(change: Change<K>) -> Event {
+fn owner_event<K: Owning + Object>(change: Change<K>) -> Event {
     let key = change.key();
-    let owner = Owner { kind: K::KIND, namespace: key.namespace, name: key.name };
+    let owner = Owner { kind: <K as Owning>::KIND, namespace: key.namespace, name: key.name };
     Event::Owner(owner, change.new().and_then(|set| set.selector()))
 }
