@@ -354,3 +354,51 @@ async fn a_restart_among_pending_pods_loses_and_doubles_none() {
     }
     scene.cluster.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn pods_keep_away_from_each_other_and_spread() {
+    let scene = Scene::new().await;
+    for (name, zone) in [("a1", "a"), ("a2", "a"), ("b1", "b")] {
+        scene.node(name, json!({"zone": zone, "kubernetes.io/hostname": name}), json!({})).await;
+    }
+    let own = json!({"matchLabels": {"app": "web"}});
+    let pods = scene.pods();
+    let create = async |name: &str, spec: Value| {
+        let mut pod = json!({
+            "metadata": {"name": name, "labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c", "image": "i"}]},
+        });
+        pod["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        pods.create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
+    };
+
+    let alone = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+        [{"labelSelector": own, "topologyKey": "kubernetes.io/hostname"}]}}});
+    let mut nodes = Vec::new();
+    for name in ["x", "y", "z"] {
+        create(name, alone.clone()).await;
+        nodes.push(scene.bound(name).await);
+    }
+    nodes.sort();
+    assert_eq!(nodes, ["a1", "a2", "b1"]);
+    create("late", alone).await;
+    let (_, message) = scene.refused("late").await;
+    let text = "0/3 nodes are available: 3 node(s) didn't match pod anti-affinity rules. ";
+    assert!(message.starts_with(text), "{message}");
+    pods.delete("y", &DeleteParams::default().grace_period(0)).await.unwrap();
+    scene.bound("late").await;
+
+    for name in ["x", "z", "late"] {
+        pods.delete(name, &DeleteParams::default().grace_period(0)).await.unwrap();
+    }
+    let spread = json!({"topologySpreadConstraints":
+        [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": own}]});
+    let mut zones = Vec::new();
+    for name in ["1", "2", "3", "4"] {
+        create(name, spread.clone()).await;
+        zones.push(scene.bound(name).await[..1].to_owned());
+    }
+    zones.sort();
+    assert_eq!(zones, ["a", "a", "b", "b"]);
+    scene.cluster.stop().await;
+}
