@@ -24,8 +24,12 @@ impl Crew {
     }
 
     /// Runs a component in its set; an error of it ends the process.
-    pub(crate) fn run<E>(&self, name: &'static str, tasks: &Tasks, component: impl Future<Output = Result<(), E>> + Send + 'static)
-    where
+    pub(crate) fn run<E>(
+        &self,
+        name: &'static str,
+        tasks: &Tasks,
+        component: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) where
         E: std::error::Error + Send + Sync + 'static,
     {
         let fallen = self.fallen.clone();

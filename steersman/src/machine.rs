@@ -36,7 +36,8 @@ impl Machine {
             return Ok(Some(Self { runtime: RuntimeChoice::Cri { endpoint }, containerd: None, nodes: 1 }));
         }
         let dir = std::path::absolute(args.data_dir.join("containerd"))?;
-        let pod_cidr = pod_cidr(&dir).with_context(|| format!("cannot use the data directory {}", dir.display()))?;
+        let pod_cidr =
+            pod_cidr(&dir).with_context(|| format!("cannot use the data directory {}", dir.display()))?;
         let config = ContainerdConfig { dir, pod_cidr, bridge: None };
         let containerd = Containerd::start(config, tasks).await?;
         progress.done("containerd answers");
@@ -54,7 +55,8 @@ impl Machine {
         if args.simulated_nodes.is_some() {
             config.serving.port = 0;
         }
-        let agent = node_agent::run(config, cluster.node_client(&name), crew.clock.clone(), crew.nodes.clone());
+        let agent =
+            node_agent::run(config, cluster.node_client(&name), crew.clock.clone(), crew.nodes.clone());
         crew.run("node agent", &crew.nodes, agent);
         Ok(())
     }

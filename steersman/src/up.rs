@@ -44,7 +44,11 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     outcome
 }
 
-async fn start(args: &Up, progress: &Progress, crew: &Crew) -> anyhow::Result<(Option<Machine>, ControlPlane)> {
+async fn start(
+    args: &Up,
+    progress: &Progress,
+    crew: &Crew,
+) -> anyhow::Result<(Option<Machine>, ControlPlane)> {
     let machine = Machine::start(args, progress, &crew.nodes).await?;
     let cluster = ControlPlane::reach(args, progress, crew).await?;
     if let Some(machine) = &machine {

@@ -69,9 +69,7 @@ fn pod() -> Value {
             "restartCount": 0, "lastState": {}, "state": {"running": {"startedAt": "2026-01-01T00:00:05Z"}},
         })
     };
-    let condition = |name: &str| {
-        json!({"type": name, "status": "True", "lastProbeTime": null, "lastTransitionTime": "2026-01-01T00:00:05Z"})
-    };
+    let condition = |name: &str| json!({"type": name, "status": "True", "lastProbeTime": null, "lastTransitionTime": "2026-01-01T00:00:05Z"});
     let conditions = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
     let conditions = conditions.map(condition);
     let of_container = json!({".": {}, "f:name": {}, "f:image": {}, "f:env": {".": {}, "k:{\"name\":\"A\"}": {

@@ -124,7 +124,8 @@ async fn burst(
         Ok(())
     }));
     let (written, seen) = join(writing, watching).await;
-    (written?, seen?);
+    written?;
+    seen?;
     let delivered = (BURST * WATCHERS) as f64;
     report.add(
         "events delivered",

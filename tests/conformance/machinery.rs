@@ -49,7 +49,7 @@ async fn an_informer_follows_for_an_hour() {
         let name = format!("m{minute:02}");
         let made = create(&maps, &name).await;
         informer.reached(component::informers::revision(made.resource_version().as_deref())).await;
-        assert_eq!(names(&informer), [name.clone()]);
+        assert_eq!(names(&informer), std::slice::from_ref(&name));
         maps.delete(&name, &DeleteParams::default()).await.unwrap();
         assert!(informer.until_within(HOUR, |informer| names(informer).is_empty()).await);
         tokio::time::sleep(Duration::from_secs(60)).await;

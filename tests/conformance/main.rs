@@ -1,5 +1,7 @@
 //! In-process conformance: the real API server, controllers, scheduler and simulated nodes on a paused clock.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 mod bad_input;
 mod endpoints;
 mod garbage;

@@ -60,7 +60,7 @@ async fn a_watch_without_a_revision_begins_with_what_there_is() {
     }
     let one = sender.get(&format!("{MAPS}?watch=1&timeoutSeconds=1&fieldSelector=metadata.name%3Db")).await;
     assert_eq!(seen(&one.frames()), pairs(&[("ADDED", "b")]));
-    let old = sender.get(&format!("/api/v1/watch/namespaces/default/configmaps?timeoutSeconds=1")).await;
+    let old = sender.get("/api/v1/watch/namespaces/default/configmaps?timeoutSeconds=1").await;
     assert_eq!(old.frames().len(), 2);
     cluster.stop().await;
 }

@@ -3,6 +3,8 @@
 //! Promise checked, over 100 rounds of the real process with real HTTPS clients: every acknowledged write is there,
 //! revisions never go back, and a watch that resumes from its last revision misses nothing and sees nothing twice.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 mod witness;
 mod writer;
 

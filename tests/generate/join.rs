@@ -189,7 +189,7 @@ impl<'a> Join<'a> {
         let ty = facts::wrapped(&property.ty, known);
         Field {
             json: property.json.clone(),
-            number: extra.number.or(own.map(|field| field.number)).unwrap_or(0),
+            number: extra.number.or_else(|| own.map(|field| field.number)).unwrap_or(0),
             list: extra.list.or_else(|| known.and_then(facts::list)),
             map: known.and_then(facts::map),
             patch: extra.patch.or_else(|| known.and_then(facts::patch)),

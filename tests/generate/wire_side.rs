@@ -87,7 +87,7 @@ pub(crate) fn plain(name: &str) -> String {
 pub(crate) fn read(source: &Path) -> Result<BTreeMap<String, Message>> {
     let mut messages = BTreeMap::new();
     for path in rust_files(source)? {
-        let folder = path.strip_prefix(source).ok().and_then(Path::parent).unwrap_or(Path::new(""));
+        let folder = path.strip_prefix(source).ok().and_then(Path::parent).unwrap_or_else(|| Path::new(""));
         let module: Vec<String> =
             folder.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
         for message in messages_of(&std::fs::read_to_string(&path)?, &module) {

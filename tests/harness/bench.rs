@@ -166,7 +166,7 @@ const TICKS: f64 = 100.0;
 fn target() -> PathBuf {
     let program = std::env::current_exe().expect("own path");
     // target/PROFILE/deps/NAME
-    program.ancestors().nth(3).unwrap_or(Path::new("target")).to_owned()
+    program.ancestors().nth(3).unwrap_or_else(|| Path::new("target")).to_owned()
 }
 
 fn machine() -> String {

@@ -63,8 +63,7 @@ impl TestCluster {
             controllers::run(config, client, clock, tasks).await.expect("controllers run");
         });
         cluster.run("system:kube-scheduler", faults, |client, clock, tasks| async move {
-            let mut config = scheduler::Config::default();
-            config.seed = Some(SEED);
+            let config = scheduler::Config { seed: Some(SEED), ..scheduler::Config::default() };
             scheduler::run(config, client, clock, tasks).await.expect("the scheduler runs");
         });
         let mut nodes = Vec::new();

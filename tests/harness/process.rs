@@ -50,6 +50,7 @@ impl Process {
                 Ok(line) => printed.push(line),
                 Err(error) => {
                     let _ = child.kill();
+                    let _ = child.wait();
                     panic!(
                         "steersman {arguments:?} is not ready ({error}): {printed:#?}\n{}",
                         tail(data_dir)
@@ -57,9 +58,10 @@ impl Process {
                 }
             }
             if printed.last().is_some_and(|line| line.starts_with("ready")) {
-                return Self { child, data_dir: data_dir.to_owned(), port, printed };
+                break;
             }
         }
+        Self { child, data_dir: data_dir.to_owned(), port, printed }
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
