@@ -72,7 +72,15 @@ fn start() -> Process {
     let archive = data_dir.join("busybox.tar");
     harness::image::busybox(&archive, &[IMAGE]);
     import(&archive);
+    has_disk(&Kubectl::new(&process.kubeconfig()));
     process
+}
+
+/// A node whose disk is nearly full takes no pods, as it should; then every test here would wait in vain.
+fn has_disk(kubectl: &Kubectl) {
+    let path = r#"{.items[0].status.conditions[?(@.type=="DiskPressure")].status}"#;
+    let full = kubectl.path(&["nodes"], path) == "True";
+    assert!(!full, "less than a tenth of the disk under {} is free: make room", data_dir().display());
 }
 
 fn import(archive: &std::path::Path) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use serde_json::{Value, json};
 
-use super::{MAX_MESSAGE, Recorder, Type};
+use super::{MAX_MESSAGE, QUEUE, Recorder, Type};
 use crate::clock::Clock;
 use crate::fake::Fake;
 use crate::tasks::Tasks;
@@ -86,13 +86,14 @@ async fn an_event_that_ran_out_is_made_again() {
 async fn what_does_not_fit_is_dropped_and_counted() {
     let fake = Fake::default();
     let (recorder, tasks) = start(&fake);
-    (0..2000).for_each(|_| recorder.event(&pod(), Type::Normal, "Created", "x".repeat(5000)));
-    assert_eq!(recorder.dropped(), 1000);
+    let (pod, message) = (pod(), "x".repeat(2 * MAX_MESSAGE));
+    (0..2 * QUEUE).for_each(|_| recorder.event(&pod, Type::Normal, "Created", message.clone()));
+    assert_eq!(recorder.dropped(), QUEUE as u64);
     let event = events(&fake).await.remove(0);
     let message = event["message"].as_str().unwrap();
     assert_eq!(message.len(), MAX_MESSAGE);
     assert!(message.ends_with("x ..."));
-    assert_eq!(recorder.dropped(), 2000 - 25);
+    assert_eq!(recorder.dropped(), 2 * QUEUE as u64 - 25);
     assert!(tasks.stop().await.is_empty());
 }
 
