@@ -10,12 +10,11 @@ fn document(name: &str) -> String {
 fn make_targets_named_in_the_readme_exist() {
     let makefile = document("Makefile");
     let readme = document("README.md");
-    let named: BTreeSet<&str> = readme
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter_map(|code| code.strip_prefix("make "))
-        .filter_map(|rest| rest.split_whitespace().next())
+    // In a sentence as `make test`, in a session as `$ make up`.
+    let named: BTreeSet<&str> = ["`make ", "$ make "]
+        .into_iter()
+        .flat_map(|before| readme.split(before).skip(1))
+        .filter_map(|rest| rest.split(['`', ' ', '\n']).next())
         .collect();
     let missing: Vec<_> = named.iter().filter(|target| !makefile.contains(&format!("\n{target}:"))).collect();
     assert!(missing.is_empty(), "README names make targets that the Makefile lacks: {missing:?}");
