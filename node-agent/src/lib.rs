@@ -13,6 +13,7 @@ mod cri;
 mod node;
 mod pods;
 mod probes;
+pub mod proxy;
 mod runtime;
 mod serve;
 mod services;
