@@ -99,6 +99,16 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// The resource of that name.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "cpu" => Self::Cpu,
+            "memory" => Self::Memory,
+            "ephemeral-storage" => Self::Ephemeral,
+            other => Self::Scalar(other.to_owned()),
+        }
+    }
+
     /// Its amount.
     pub fn of(&self, resources: &Resources) -> i64 {
         match self {

@@ -2,6 +2,7 @@
 //!
 //! The order is upstream's default order: filters are asked in it, and a node is refused by the first that says no.
 
+pub mod args;
 mod default_binder;
 mod default_preemption;
 mod image_locality;
@@ -27,7 +28,7 @@ pub use node_ports::NodePorts;
 pub use node_resources_balanced::BalancedAllocation;
 pub use node_resources_fit::{NodeResourcesFit, ScoredResource, Strategy};
 pub use node_unschedulable::NodeUnschedulable;
-pub use pod_topology_spread::PodTopologySpread;
+pub use pod_topology_spread::{Defaults, PodTopologySpread};
 pub use priority_sort::PrioritySort;
 pub use scheduling_gates::SchedulingGates;
 pub use taint_toleration::TaintToleration;
@@ -46,10 +47,10 @@ const TABLE: &[Row] = &[
     Row { plugin: || Box::new(NodeUnschedulable), weight: 0 },
     Row { plugin: || Box::new(NodeNameFilter), weight: 0 },
     Row { plugin: || Box::new(TaintToleration), weight: 3 },
-    Row { plugin: || Box::new(NodeAffinity), weight: 2 },
+    Row { plugin: || Box::new(NodeAffinity::default()), weight: 2 },
     Row { plugin: || Box::new(NodePorts), weight: 0 },
     Row { plugin: || Box::new(NodeResourcesFit::default()), weight: 1 },
-    Row { plugin: || Box::new(PodTopologySpread), weight: 2 },
+    Row { plugin: || Box::new(PodTopologySpread::default()), weight: 2 },
     Row { plugin: || Box::new(InterPodAffinity::default()), weight: 2 },
     Row { plugin: || Box::new(DefaultPreemption), weight: 0 },
     Row { plugin: || Box::new(BalancedAllocation::default()), weight: 1 },

@@ -1,17 +1,36 @@
 //! Admits the nodes that `nodeSelector` and the required node affinity terms name, and prefers those that the
 //! preferred terms name. A pod bound to nodes by `metadata.name` (a DaemonSet's) is checked on those only.
 
+use super::args::NodeAffinityArgs;
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{
     Change, Filter, ForPod, NodeCheck, NodeScore, Plugin, Score, Verdict, Wakeup, normalise_by_max,
 };
 use crate::pod::PodInfo;
-use k8s_openapi::api::core::v1::Affinity;
+use k8s_openapi::api::core::v1 as core;
 use objects::affinity;
 
 /// Upstream's NodeAffinity.
-#[derive(Debug)]
-pub struct NodeAffinity;
+#[derive(Debug, Default)]
+pub struct NodeAffinity {
+    /// Holds for every pod of the profile, besides its own affinity.
+    pub added: Option<core::Affinity>,
+}
+
+impl NodeAffinity {
+    /// The plugin with these arguments.
+    pub fn new(args: &NodeAffinityArgs) -> Self {
+        let added = args.added_affinity.clone();
+        let affinity = |node| core::Affinity { node_affinity: Some(node), ..core::Affinity::default() };
+        Self { added: added.map(affinity) }
+    }
+
+    /// True when the profile lets its pods run on this node.
+    fn admits(&self, node: &NodeInfo) -> bool {
+        let required = affinity::required(self.added.as_ref());
+        required.is_none_or(|selector| affinity::selector_matches(selector, &node.node.metadata))
+    }
+}
 
 impl Plugin for NodeAffinity {
     fn name(&self) -> &'static str {
@@ -23,7 +42,7 @@ impl Plugin for NodeAffinity {
     }
 
     fn helps(&self, pod: &PodInfo, change: &Change<'_>) -> bool {
-        change.node().is_none_or(|node| affinity::required_matches(pod.spec(), &node.node.metadata))
+        change.node().is_none_or(|node| Check { plugin: self, pod }.check(node).fits())
     }
 
     fn filter(&self) -> Option<&dyn Filter> {
@@ -38,25 +57,30 @@ impl Plugin for NodeAffinity {
 impl Filter for NodeAffinity {
     fn for_pod<'a>(&'a self, pod: &'a PodInfo, _: &'a Snapshot) -> ForPod<'a> {
         let affinity = pod.spec().affinity.as_deref();
-        if pod.spec().node_selector.is_empty() && affinity::required(affinity).is_none() {
+        let added = affinity::required(self.added.as_ref());
+        if added.is_none() && pod.spec().node_selector.is_empty() && affinity::required(affinity).is_none() {
             return ForPod::Nothing;
         }
         match affinity::named_nodes(affinity) {
             Some(names) if names.is_empty() => {
                 ForPod::Refuse(Verdict::Never("pod affinity terms conflict".into()))
             }
-            only => ForPod::Check { check: Box::new(Check { pod }), only },
+            only => ForPod::Check { check: Box::new(Check { plugin: self, pod }), only },
         }
     }
 }
 
 #[derive(Debug)]
 struct Check<'a> {
+    plugin: &'a NodeAffinity,
     pod: &'a PodInfo,
 }
 
 impl NodeCheck for Check<'_> {
     fn check(&self, node: &NodeInfo) -> Verdict {
+        if !self.plugin.admits(node) {
+            return Verdict::Never("node(s) didn't match scheduler-enforced node affinity".into());
+        }
         if affinity::required_matches(self.pod.spec(), &node.node.metadata) {
             return Verdict::Fits;
         }
@@ -71,20 +95,24 @@ impl Score for NodeAffinity {
         _: &'a Snapshot,
         _: &[&'a NodeInfo],
     ) -> Option<Box<dyn NodeScore + 'a>> {
-        let affinity = pod.spec().affinity.as_deref();
-        let wishes = !affinity::preferred(affinity).is_empty();
-        wishes.then(|| Box::new(Preferred { affinity }) as Box<dyn NodeScore + 'a>)
+        let affinities = [self.added.as_ref(), pod.spec().affinity.as_deref()];
+        let wishes = affinities.iter().any(|affinity| !affinity::preferred(*affinity).is_empty());
+        wishes.then(|| Box::new(Preferred { affinities }) as Box<dyn NodeScore + 'a>)
     }
 }
 
 #[derive(Debug)]
 struct Preferred<'a> {
-    affinity: Option<&'a Affinity>,
+    /// The profile's and the pod's.
+    affinities: [Option<&'a core::Affinity>; 2],
 }
 
 impl NodeScore for Preferred<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
-        affinity::preferred_weight(self.affinity, &node.node.metadata)
+        self.affinities
+            .iter()
+            .map(|affinity| affinity::preferred_weight(*affinity, &node.node.metadata))
+            .sum()
     }
 
     fn normalise(&self, scores: &mut [i64], _: &[&NodeInfo]) {
@@ -136,7 +164,7 @@ mod tests {
             ("by other name", required(&json!([named(&["n2"])])), false),
             ("conflicting names", required(&json!([named(&[])])), false),
         ] {
-            assert_eq!(ask(&NodeAffinity, &pod("p", spec), &node).fits(), fits, "{name}");
+            assert_eq!(ask(&NodeAffinity::default(), &pod("p", spec), &node).fits(), fits, "{name}");
         }
     }
 
@@ -145,7 +173,7 @@ mod tests {
         let names =
             json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1", "n2"]}]}]);
         let (pod, cluster) = (pod("p", required(&names)), cluster([]));
-        match Filter::for_pod(&NodeAffinity, &pod, &cluster) {
+        match Filter::for_pod(&NodeAffinity::default(), &pod, &cluster) {
             ForPod::Check { only, .. } => assert_eq!(only, Some(vec!["n1", "n2"])),
             other => panic!("{other:?}"),
         }
@@ -165,7 +193,46 @@ mod tests {
             labelled("none", json!({})),
         ];
         // 6, 5, 0 scaled by the greatest.
-        assert_eq!(scores(&NodeAffinity, &pod, &nodes), [100, 83, 0]);
+        assert_eq!(scores(&NodeAffinity::default(), &pod, &nodes), [100, 83, 0]);
+    }
+
+    #[test]
+    fn the_profile_adds_its_own_affinity() {
+        let args = json!({"addedAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [expression("zone", "In", &["a"])]},
+            "preferredDuringSchedulingIgnoredDuringExecution":
+                [{"weight": 3, "preference": expression("disk", "In", &["ssd"])}],
+        }});
+        let plugin = NodeAffinity::new(&serde_json::from_value(args).unwrap());
+        let never = |reason: &'static str| Verdict::Never(reason.into());
+        for (name, spec, zone, want) in [
+            ("a pod that asks nothing", json!({}), "a", Verdict::Fits),
+            (
+                "which the profile keeps out",
+                json!({}),
+                "b",
+                never("node(s) didn't match scheduler-enforced node affinity"),
+            ),
+            ("both hold", json!({"nodeSelector": {"zone": "a"}}), "a", Verdict::Fits),
+            (
+                "only the profile's holds",
+                json!({"nodeSelector": {"zone": "b"}}),
+                "a",
+                never("node(s) didn't match Pod's node affinity/selector"),
+            ),
+            (
+                "only the pod's holds",
+                json!({"nodeSelector": {"zone": "b"}}),
+                "b",
+                never("node(s) didn't match scheduler-enforced node affinity"),
+            ),
+        ] {
+            assert_eq!(ask(&plugin, &pod("p", spec), &labelled("n", json!({"zone": zone}))), want, "{name}");
+        }
+        let wish = json!({"affinity": {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution":
+            [{"weight": 1, "preference": expression("zone", "In", &["a"])}]}}});
+        let nodes = [labelled("x", json!({"disk": "ssd"})), labelled("y", json!({"zone": "a"}))];
+        assert_eq!(scores(&plugin, &pod("p", wish), &nodes), [100, 33], "the weights of both add up");
     }
 
     #[test]
@@ -174,7 +241,7 @@ mod tests {
         for (zone, helps) in [("a", true), ("b", false)] {
             let now = labelled("n", json!({"zone": zone}));
             let change = Change::new(Wakeup::NodeLabels, Subject::Node { now: &now, before: None });
-            assert_eq!(NodeAffinity.helps(&pod, &change), helps);
+            assert_eq!(NodeAffinity::default().helps(&pod, &change), helps);
         }
     }
 }

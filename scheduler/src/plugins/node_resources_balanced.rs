@@ -1,6 +1,7 @@
 //! Prefers nodes whose resources would be used evenly: CPU and memory full to the same degree are worth 100.
 
 use super::ScoredResource;
+use super::args::NodeResourcesBalancedAllocationArgs;
 use crate::cache::{Counting, NodeInfo, Resource, Snapshot};
 use crate::framework::{MAX_NODE_SCORE, NodeScore, Plugin, Score};
 use crate::pod::PodInfo;
@@ -12,11 +13,17 @@ pub struct BalancedAllocation {
     pub resources: Vec<Resource>,
 }
 
+impl BalancedAllocation {
+    /// The plugin with these arguments.
+    pub fn new(args: &NodeResourcesBalancedAllocationArgs) -> Self {
+        let resources = ScoredResource::all(&args.resources);
+        Self { resources: resources.into_iter().map(|scored| scored.resource).collect() }
+    }
+}
+
 impl Default for BalancedAllocation {
     fn default() -> Self {
-        Self {
-            resources: ScoredResource::cpu_and_memory().into_iter().map(|scored| scored.resource).collect(),
-        }
+        Self::new(&NodeResourcesBalancedAllocationArgs::default())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Refuses nodes without room for what the pod requests, naming every resource that is short, and scores nodes by
 //! how full they would be: emptiest first (the default), fullest first, or along a given curve.
 
+use super::args::{NodeResourcesFitArgs, ResourceSpec, ScoringStrategyType, UtilizationShapePoint};
 use crate::cache::{Counting, NodeInfo, Resource, Snapshot};
 use crate::framework::{
     Change, Filter, ForPod, MAX_NODE_SCORE, NodeCheck, NodeScore, Plugin, Reason, Score, Subject, Verdict,
@@ -15,6 +16,8 @@ pub struct NodeResourcesFit {
     pub strategy: Strategy,
     /// Which resources count, and how much.
     pub resources: Vec<ScoredResource>,
+    /// Extended resources that the filter leaves out: their names, and the parts of names before the `/`.
+    pub ignored: Vec<String>,
 }
 
 /// The scoring strategy.
@@ -38,16 +41,52 @@ pub struct ScoredResource {
 }
 
 impl ScoredResource {
-    /// CPU and memory, equally: upstream's default.
-    pub fn cpu_and_memory() -> Vec<Self> {
-        [Resource::Cpu, Resource::Memory].map(|resource| Self { resource, weight: 1 }).into()
+    /// As configuration names them; CPU and memory, equally, if it names none.
+    pub fn all(specs: &[ResourceSpec]) -> Vec<Self> {
+        if specs.is_empty() {
+            return [Resource::Cpu, Resource::Memory].map(|resource| Self { resource, weight: 1 }).into();
+        }
+        let one =
+            |spec: &ResourceSpec| Self { resource: Resource::named(&spec.name), weight: spec.weight.max(1) };
+        specs.iter().map(one).collect()
+    }
+}
+
+impl NodeResourcesFit {
+    /// The plugin with these arguments.
+    pub fn new(args: &NodeResourcesFitArgs) -> Self {
+        let scoring = &args.scoring_strategy;
+        let strategy = match scoring.kind {
+            ScoringStrategyType::LeastAllocated => Strategy::LeastAllocated,
+            ScoringStrategyType::MostAllocated => Strategy::MostAllocated,
+            ScoringStrategyType::RequestedToCapacityRatio => {
+                let points = scoring.requested_to_capacity_ratio.iter().flat_map(|param| &param.shape);
+                let point = |point: &UtilizationShapePoint| (point.utilization.into(), point.score.into());
+                Strategy::RequestedToCapacityRatio(points.map(point).collect())
+            }
+        };
+        Self {
+            strategy,
+            resources: ScoredResource::all(&scoring.resources),
+            ignored: args.ignored_resources.iter().chain(&args.ignored_resource_groups).cloned().collect(),
+        }
+    }
+
+    fn ignores(&self, resource: &str) -> bool {
+        let group = resource.split('/').next().unwrap_or(resource);
+        is_extended(resource) && self.ignored.iter().any(|ignored| ignored == resource || ignored == group)
     }
 }
 
 impl Default for NodeResourcesFit {
     fn default() -> Self {
-        Self { strategy: Strategy::LeastAllocated, resources: ScoredResource::cpu_and_memory() }
+        Self::new(&NodeResourcesFitArgs::default())
     }
+}
+
+/// Resources of a domain other than Kubernetes' own.
+fn is_extended(resource: &str) -> bool {
+    resource.contains('/') && !resource.contains("kubernetes.io/")
 }
 
 impl Plugin for NodeResourcesFit {
@@ -67,7 +106,7 @@ impl Plugin for NodeResourcesFit {
 
     fn helps(&self, pod: &PodInfo, change: &Change<'_>) -> bool {
         match change.subject {
-            Subject::Node { now, .. } => Check { pod }.check(now).fits(),
+            Subject::Node { now, .. } => Check { plugin: self, pod }.check(now).fits(),
             _ => true,
         }
     }
@@ -83,12 +122,13 @@ impl Plugin for NodeResourcesFit {
 
 impl Filter for NodeResourcesFit {
     fn for_pod<'a>(&'a self, pod: &'a PodInfo, _: &'a Snapshot) -> ForPod<'a> {
-        ForPod::check(Check { pod })
+        ForPod::check(Check { plugin: self, pod })
     }
 }
 
 #[derive(Debug)]
 struct Check<'a> {
+    plugin: &'a NodeResourcesFit,
     pod: &'a PodInfo,
 }
 
@@ -105,7 +145,7 @@ impl NodeCheck for Check<'_> {
         for (name, wanted) in &wanted.scalars {
             let amount = |of: &objects::resources::Resources| of.scalars.get(name).copied().unwrap_or(0);
             let (used, room) = (amount(used), amount(room));
-            if *wanted > 0 && *wanted > room - used {
+            if *wanted > 0 && *wanted > room - used && !self.plugin.ignores(name) {
                 short.note(format!("Insufficient {name}").into(), *wanted > room);
             }
         }
@@ -255,6 +295,55 @@ mod tests {
             let old = requesting("old", json!({"cpu": "2", "memory": "2Gi", "example.com/gpu": "1"}));
             let node = node_with("n", room("4", "4Gi", pods), [old]);
             assert_eq!(ask(&NodeResourcesFit::default(), &requesting("p", wanted), &node), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn ignored_resources_are_not_asked_for() {
+        let fits = |args: serde_json::Value, resource: &str| {
+            let plugin = NodeResourcesFit::new(&serde_json::from_value(args).unwrap());
+            ask(&plugin, &requesting("p", json!({resource: "9"})), &node("n", room("4", "4Gi", 10))).fits()
+        };
+        for (name, args, resource, want) in [
+            ("nothing ignored", json!({}), "example.com/gpu", false),
+            ("by name", json!({"ignoredResources": ["example.com/gpu"]}), "example.com/gpu", true),
+            ("another name", json!({"ignoredResources": ["example.com/fpga"]}), "example.com/gpu", false),
+            ("by group", json!({"ignoredResourceGroups": ["example.com"]}), "example.com/gpu", true),
+            ("another group", json!({"ignoredResourceGroups": ["example.org"]}), "example.com/gpu", false),
+            ("only extended ones", json!({"ignoredResources": ["hugepages-2Mi"]}), "hugepages-2Mi", false),
+        ] {
+            assert_eq!(fits(args, resource), want, "{name}");
+        }
+    }
+
+    #[test]
+    fn arguments_choose_strategy_and_resources() {
+        let plugin = |strategy| {
+            NodeResourcesFit::new(&serde_json::from_value(json!({"scoringStrategy": strategy})).unwrap())
+        };
+        let wanted = requesting("p", json!({"cpu": "1", "memory": "1Gi", "example.com/gpu": "1"}));
+        let nodes = [node("n", room("4", "10Gi", 10))];
+        for (name, strategy, want) in [
+            ("least, cpu alone", json!({"resources": [{"name": "cpu"}]}), 75),
+            (
+                "least, weighted",
+                json!({"resources": [{"name": "cpu", "weight": 3}, {"name": "memory", "weight": 1}]}),
+                78,
+            ),
+            ("most", json!({"type": "MostAllocated"}), 17),
+            (
+                "most, an extended resource",
+                json!({"type": "MostAllocated", "resources": [{"name": "example.com/gpu"}]}),
+                50,
+            ),
+            (
+                "curve",
+                json!({"type": "RequestedToCapacityRatio", "requestedToCapacityRatio":
+                {"shape": [{"utilization": 0, "score": 0}, {"utilization": 100, "score": 10}]}}),
+                18,
+            ),
+        ] {
+            assert_eq!(scores(&plugin(strategy), &wanted, &nodes), [want], "{name}");
         }
     }
 

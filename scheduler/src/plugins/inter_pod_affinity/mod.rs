@@ -8,6 +8,7 @@ mod filter;
 mod places;
 mod score;
 
+use super::args::InterPodAffinityArgs;
 use crate::framework::{Change, Filter, Plugin, Score, Subject, Wakeup};
 use crate::pod::PodInfo;
 use crate::terms::{Term, Terms};
@@ -21,9 +22,19 @@ pub struct InterPodAffinity {
     pub ignore_preferred_of_others: bool,
 }
 
+impl InterPodAffinity {
+    /// The plugin with these arguments.
+    pub fn new(args: &InterPodAffinityArgs) -> Self {
+        Self {
+            required_weight: args.hard_pod_affinity_weight.into(),
+            ignore_preferred_of_others: args.ignore_preferred_terms_of_existing_pods,
+        }
+    }
+}
+
 impl Default for InterPodAffinity {
     fn default() -> Self {
-        Self { required_weight: 1, ignore_preferred_of_others: false }
+        Self::new(&InterPodAffinityArgs::default())
     }
 }
 

@@ -34,12 +34,26 @@ pub(super) struct Constraint {
 
 /// The constraints of this kind that the pod itself has.
 pub(super) fn own(pod: &PodInfo, need: Need) -> Vec<Constraint> {
+    of_kind(&pod.spec().topology_spread_constraints, need).map(|given| parse(given, pod)).collect()
+}
+
+/// Those of a list of defaults, with the selector that holds for the pod.
+pub(super) fn listed(
+    list: &[TopologySpreadConstraint],
+    need: Need,
+    selector: &Selector,
+    pod: &PodInfo,
+) -> Vec<Constraint> {
+    let with_selector = |given| Constraint { selector: selector.clone(), ..parse(given, pod) };
+    of_kind(list, need).map(with_selector).collect()
+}
+
+fn of_kind(list: &[TopologySpreadConstraint], need: Need) -> impl Iterator<Item = &TopologySpreadConstraint> {
     let wanted = match need {
         Need::Required => "DoNotSchedule",
         Need::Preferred => "ScheduleAnyway",
     };
-    let constraints = pod.spec().topology_spread_constraints.iter();
-    constraints.filter(|given| given.when_unsatisfiable == wanted).map(|given| parse(given, pod)).collect()
+    list.iter().filter(move |given| given.when_unsatisfiable == wanted)
 }
 
 /// Upstream's system defaults: hosts with a skew of 3 and zones with one of 5, both as a wish.

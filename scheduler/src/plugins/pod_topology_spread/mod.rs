@@ -2,20 +2,71 @@
 //! constraint, and prefers nodes in domains with few such pods.
 //!
 //! This is the plain definition: it walks all pods for each pod. A pod without constraints of its own is spread over
-//! hosts and zones by the selectors of its services and its owner, as a wish (upstream's system defaults).
+//! hosts and zones by the selectors of its services and its owner, as a wish (upstream's system defaults), or as
+//! configuration lists. It concerns pods with `topologySpreadConstraints`, and those that such a selector means.
 
 mod constraint;
 mod filter;
 mod score;
 
+use super::args::{DefaultingType, PodTopologySpreadArgs};
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{Change, Filter, Plugin, Score, Subject, Wakeup};
 use crate::pod::PodInfo;
 use constraint::{Constraint, Need};
+use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 
 /// Upstream's PodTopologySpread.
-#[derive(Debug)]
-pub struct PodTopologySpread;
+#[derive(Debug, Default)]
+pub struct PodTopologySpread {
+    defaults: Defaults,
+}
+
+/// The constraints of pods that have none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Defaults {
+    /// Upstream's: hosts with a skew of 3 and zones with one of 5, both as a wish.
+    #[default]
+    System,
+    /// Those that configuration lists.
+    List(Vec<TopologySpreadConstraint>),
+}
+
+impl PodTopologySpread {
+    /// The plugin with these arguments.
+    pub fn new(args: &PodTopologySpreadArgs) -> Self {
+        let defaults = match args.defaulting_type {
+            DefaultingType::System => Defaults::System,
+            DefaultingType::List => Defaults::List(args.default_constraints.clone()),
+        };
+        Self { defaults }
+    }
+
+    /// What holds for pods that have no constraints of their own.
+    pub fn defaults(&self) -> &Defaults {
+        &self.defaults
+    }
+
+    /// The constraints of this kind that hold for a pod: its own, or the defaults if it has none of either kind.
+    fn constraints(&self, pod: &PodInfo, cluster: &Snapshot, need: Need) -> Vec<Constraint> {
+        if !pod.spec().topology_spread_constraints.is_empty() {
+            return constraint::own(pod, need);
+        }
+        let nothing = match &self.defaults {
+            Defaults::System => need == Need::Required,
+            Defaults::List(list) => list.is_empty(),
+        };
+        if nothing {
+            return Vec::new();
+        }
+        let selector = cluster.selectors().for_pod(pod);
+        match &self.defaults {
+            _ if selector.is_everything() => Vec::new(),
+            Defaults::System => constraint::system_defaults(&selector),
+            Defaults::List(list) => constraint::listed(list, need, &selector, pod),
+        }
+    }
+}
 
 impl Plugin for PodTopologySpread {
     fn name(&self) -> &'static str {
@@ -37,6 +88,9 @@ impl Plugin for PodTopologySpread {
     }
 
     fn helps(&self, pod: &PodInfo, change: &Change<'_>) -> bool {
+        if pod.spec().topology_spread_constraints.is_empty() {
+            return true; // Refused by listed defaults, whose selector is not known here.
+        }
         let constraints = constraint::own(pod, Need::Required);
         match change.subject {
             // Its labels may be what stopped matching, so a relabelled pod always counts.
@@ -74,15 +128,6 @@ fn domain<'n>(node: &'n NodeInfo, constraint: &Constraint) -> Option<&'n str> {
 /// True when the node has the label of every constraint.
 fn has_all_keys(node: &NodeInfo, constraints: &[Constraint]) -> bool {
     constraints.iter().all(|constraint| node.labels().contains_key(&constraint.key))
-}
-
-/// The constraints that stand in for a pod's own when it has none.
-fn by_default(pod: &PodInfo, cluster: &Snapshot) -> Vec<Constraint> {
-    let selector = cluster.selectors().for_pod(pod);
-    if selector.is_everything() {
-        return Vec::new();
-    }
-    constraint::system_defaults(&selector)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The preferred part: the fewer pods a node's domains have, the better; a constraint with many domains weighs more
 //! (by the logarithm of their number), since in a large cluster each has few pods.
 
-use super::constraint::{self, Constraint, HOSTNAME, Need};
-use super::{PodTopologySpread, by_default, domain, has_all_keys};
+use super::constraint::{Constraint, HOSTNAME, Need};
+use super::{Defaults, PodTopologySpread, domain, has_all_keys};
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{MAX_NODE_SCORE, NodeScore, Score};
 use crate::pod::PodInfo;
@@ -15,10 +15,10 @@ impl Score for PodTopologySpread {
         cluster: &'a Snapshot,
         feasible: &[&'a NodeInfo],
     ) -> Option<Box<dyn NodeScore + 'a>> {
-        // Defaults are for pods without any constraint; only then may a node lack one of the labels.
-        let all_keys = !pod.spec().topology_spread_constraints.is_empty();
-        let constraints =
-            if all_keys { constraint::own(pod, Need::Preferred) } else { by_default(pod, cluster) };
+        // Only under the system's defaults may a node lack one of the labels.
+        let all_keys =
+            !pod.spec().topology_spread_constraints.is_empty() || self.defaults != Defaults::System;
+        let constraints = self.constraints(pod, cluster, Need::Preferred);
         if constraints.is_empty() {
             return None;
         }
@@ -55,7 +55,9 @@ impl<'a> Spread<'a> {
             let size = if constraint.key == HOSTNAME {
                 scored().count()
             } else {
-                domains.counts = scored().filter_map(|node| Some((domain(node, constraint)?, 0))).collect();
+                // Upstream counts the lack of a label as one domain more.
+                let named = |node: &&'a NodeInfo| (domain(node, constraint).unwrap_or_default(), 0);
+                domains.counts = scored().map(named).collect();
                 domains.counts.len()
             };
             domains.weight = ((size + 2) as f64).ln();

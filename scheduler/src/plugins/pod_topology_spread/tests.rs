@@ -42,7 +42,7 @@ fn spread(constraints: Value) -> Arc<PodInfo> {
 
 fn verdicts<const N: usize>(pod: &PodInfo, nodes: [NodeInfo; N]) -> Vec<&'static str> {
     let cluster = cluster(nodes);
-    let verdict = |node: &Arc<NodeInfo>| match ask_in(&PodTopologySpread, pod, node, &cluster) {
+    let verdict = |node: &Arc<NodeInfo>| match ask_in(&PodTopologySpread::default(), pod, node, &cluster) {
         Verdict::Fits => "fits",
         Verdict::Later(why) if why == REFUSED.into() => "skewed",
         Verdict::Never(why) if why == NO_LABEL.into() => "no label",
@@ -139,7 +139,8 @@ fn who_and_where_counts() {
 fn dry_runs_count_who_comes_and_goes() {
     let pod = spread(json!([constraint("zone", 1, "DoNotSchedule")]));
     let cluster = cluster([node("a", "a", 2), node("b", "b", 1)]);
-    let ForPod::Check { check, .. } = Filter::for_pod(&PodTopologySpread, &pod, &cluster) else { panic!() };
+    let plugin = PodTopologySpread::default();
+    let ForPod::Check { check, .. } = Filter::for_pod(&plugin, &pod, &cluster) else { panic!() };
     let a = cluster.node(&"a".into()).unwrap().clone();
     assert!(!check.check(&a).fits());
     let mut fork = check.fork().unwrap();
@@ -191,14 +192,18 @@ fn preferred_constraints() {
             Err(two) => {
                 let two: [NodeInfo; 2] = two.try_into().unwrap();
                 assert_eq!(
-                    scores_in(&PodTopologySpread, &spread(constraints), &cluster(two)),
+                    scores_in(&PodTopologySpread::default(), &spread(constraints), &cluster(two)),
                     want,
                     "{name}"
                 );
                 continue;
             }
         };
-        assert_eq!(scores_in(&PodTopologySpread, &spread(constraints), &cluster(nodes)), want, "{name}");
+        assert_eq!(
+            scores_in(&PodTopologySpread::default(), &spread(constraints), &cluster(nodes)),
+            want,
+            "{name}"
+        );
     }
 }
 
@@ -206,17 +211,18 @@ fn preferred_constraints() {
 fn a_service_spreads_its_pods_by_default() {
     let mut cluster = cluster([node("a", "", 2), node("b", "", 0), node("c", "", 1)]);
     let pod = labelled("p", json!({"app": "web"}));
-    assert_eq!(scores_in(&PodTopologySpread, &pod, &cluster), [0, 0, 0], "no service, no opinion");
+    assert_eq!(scores_in(&PodTopologySpread::default(), &pod, &cluster), [0, 0, 0], "no service, no opinion");
     let selector = objects::labels::Selector::from_set(&[("app".to_owned(), "web".to_owned())].into());
     cluster.selectors_mut().set_service("default", "web", Some(selector));
     // 2 ln 5 + 2 = 5, 0 + 2 = 2, ln 5 + 2 = 4; nodes without a zone still count.
-    assert_eq!(scores_in(&PodTopologySpread, &pod, &cluster), [40, 100, 60]);
+    assert_eq!(scores_in(&PodTopologySpread::default(), &pod, &cluster), [40, 100, 60]);
 }
 
 #[test]
 fn what_helps() {
     let pod = spread(json!([constraint("zone", 1, "DoNotSchedule")]));
-    let helps = |subject: Subject<'_>, kind| PodTopologySpread.helps(&pod, &Change::new(kind, subject));
+    let helps =
+        |subject: Subject<'_>, kind| PodTopologySpread::default().helps(&pod, &Change::new(kind, subject));
     assert!(helps(Subject::Pod(&labelled("x", json!({"app": "web"}))), Wakeup::PodAssigned));
     assert!(!helps(Subject::Pod(&labelled("x", json!({"app": "db"}))), Wakeup::PodRemoved));
     let (zoned, plain) = (node("n", "a", 0), node("n", "", 0));
