@@ -7,6 +7,7 @@ use ::http::header::AUTHORIZATION;
 use component::clock::Clock;
 use component::random::Random;
 use component::ready::Readiness;
+use component::serve::Pages;
 use component::tasks::Tasks;
 
 use crate::authn::User;
@@ -37,6 +38,8 @@ pub(crate) struct Server {
     pub readiness: Readiness,
     pub limits: Limits,
     pub metrics: Metrics,
+    /// What components of the same process show.
+    pub pages: Pages,
     pub token_key: OnceLock<Tokens>,
     /// What node agents know this server by.
     pub kubelet_client: OnceLock<Identity>,

@@ -79,6 +79,7 @@ impl Apiserver {
             kubelet_client: OnceLock::new(),
             token_key: OnceLock::new(),
             metrics: Metrics::new(component::metrics::Registry::new()),
+            pages: Default::default(),
             tasks: tasks.clone(),
             config,
             store,
@@ -109,6 +110,11 @@ impl Apiserver {
 
     pub(crate) fn inner(&self) -> Arc<Server> {
         self.server.clone()
+    }
+
+    /// Where components of the same process add pages, for those who may read them (`nonResourceURLs`).
+    pub fn pages(&self) -> &component::serve::Pages {
+        &self.server.pages
     }
 
     /// What must be ready before `/readyz` says so.

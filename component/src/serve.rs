@@ -1,13 +1,14 @@
-//! The small HTTP server of every component: `/healthz`, `/livez`, `/readyz` and `/metrics`.
+//! The small HTTP server of every component: `/healthz`, `/livez`, `/readyz`, `/metrics`, and pages of its own.
 //!
 //! Promise: paths, parameters and texts are upstream's, so probes and scripts work. The API server mounts the same
 //! [`Endpoints`] in its own server; the others listen on a port of their own, with TLS as upstream.
 
 mod health;
 mod listen;
+mod pages;
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,7 +18,8 @@ use http_body_util::Full;
 use tower::Service;
 
 pub use health::Health;
-pub use listen::{ListenError, Tls, serve};
+pub use listen::{ListenError, Tls, serve, serve_pages};
+pub use pages::{Asked, Pages, Told};
 
 use crate::metrics::{self, Registry};
 
@@ -26,13 +28,20 @@ use crate::metrics::{self, Registry};
 pub struct Endpoints {
     health: Health,
     metrics: Registry,
+    pages: Pages,
 }
 
 impl Endpoints {
     /// The endpoints of a process.
     #[must_use]
-    pub const fn new(health: Health, metrics: Registry) -> Self {
-        Self { health, metrics }
+    pub fn new(health: Health, metrics: Registry) -> Self {
+        Self { health, metrics, pages: Pages::default() }
+    }
+
+    /// The same with pages of the component's own.
+    #[must_use]
+    pub fn with(self, pages: Pages) -> Self {
+        Self { pages, ..self }
     }
 
     /// The answer to a GET of one of the paths served here, `None` for other paths. `query` is the part after `?`.
@@ -58,7 +67,7 @@ fn text(status: StatusCode, body: String, content_type: HeaderValue) -> Response
 impl<B> Service<Request<B>> for Endpoints {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -66,12 +75,20 @@ impl<B> Service<Request<B>> for Endpoints {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-        let response = match *request.method() {
-            Method::GET | Method::HEAD => self
-                .answer(request.uri().path(), request.uri().query())
-                .unwrap_or_else(|| text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned(), plain)),
-            _ => text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n".to_owned(), plain),
-        };
-        ready(Ok(response))
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let refusal = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n".to_owned(), plain);
+            return Box::pin(async { Ok(refusal) });
+        }
+        let (path, query) = (request.uri().path(), request.uri().query());
+        if let Some(told) = self.pages.answer(path, query) {
+            return Box::pin(async {
+                let (status, value) = told.await;
+                Ok(text(status, value.to_string(), HeaderValue::from_static("application/json")))
+            });
+        }
+        let answer = self.answer(path, query);
+        let unknown = || text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned(), plain);
+        let answer = answer.unwrap_or_else(unknown);
+        Box::pin(async { Ok(answer) })
     }
 }

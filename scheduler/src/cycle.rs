@@ -49,7 +49,8 @@ fn promised(pod: &PodInfo, checks: &Checks<'_>, cluster: &Snapshot) -> Option<No
         .then(|| node.name.clone())
 }
 
-fn fitting<'a>(
+/// The nodes that `pod` fits, in the order of the cluster; or what each said.
+pub fn fitting<'a>(
     pod: &PodInfo,
     checks: &Checks<'_>,
     cluster: &'a Snapshot,
@@ -128,9 +129,19 @@ impl<'a> Checks<'a> {
         first_refusal(self.checks.iter().map(|(name, check)| (*name, &**check)), node)
     }
 
-    /// The same, counting pods of at least this priority that were promised room there. They may never come, so the
+    /// What each check says about the node, also those behind the first that refuses it.
+    pub fn ask_each(&self, node: &NodeInfo) -> Vec<(&'static str, Verdict)> {
+        self.checks.iter().map(|(name, check)| (*name, check.check(node))).collect()
+    }
+
+    /// The plugins that leave the pod only the nodes it names.
+    pub fn only_by(&self) -> &[&'static str] {
+        &self.only_by
+    }
+
+    /// The same as [`Self::ask`], counting pods of at least this priority that were promised room there. They may never come, so the
     /// pod has to fit with and without them.
-    fn ask_with_nominated(
+    pub fn ask_with_nominated(
         &self,
         pod: &PodInfo,
         node: &NodeInfo,

@@ -2,6 +2,7 @@
 //! PodScheduled condition.
 
 use crate::framework::{Reason, Verdict};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -26,6 +27,17 @@ pub struct Rejection {
     pub plugin: &'static str,
     /// What it said.
     pub verdict: Verdict,
+}
+
+/// How many nodes a plugin refused for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// The plugin.
+    pub plugin: &'static str,
+    /// What it said.
+    pub reason: Reason,
+    /// Of how many nodes.
+    pub nodes: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +99,41 @@ impl Failure {
     /// True when the cluster has no node.
     pub fn is_empty_cluster(&self) -> bool {
         self.cause == Cause::NoNodes
+    }
+
+    /// What each plugin said of how many nodes, the most first. A node counts once for each reason it was given.
+    pub fn counts(&self) -> Vec<Count> {
+        let mut counts: Vec<Count> = Vec::new();
+        let mut add = |plugin, reason: &Reason, nodes| {
+            let known = counts.iter_mut().find(|count| count.plugin == plugin && count.reason == *reason);
+            match known {
+                Some(count) => count.nodes += nodes,
+                None => counts.push(Count { plugin, reason: reason.clone(), nodes }),
+            }
+        };
+        match &self.cause {
+            Cause::NoNodes => {}
+            Cause::Refused { plugins, verdict } => {
+                for plugin in plugins {
+                    verdict.reasons().iter().for_each(|reason| add(plugin, reason, self.nodes));
+                }
+            }
+            Cause::NoFit { ruled_out_by } => {
+                let not_asked = self.nodes - self.rejections.len();
+                if let Some(first) = ruled_out_by.first().filter(|_| not_asked > 0) {
+                    add(
+                        first,
+                        &Cow::Borrowed("node(s) didn't satisfy the names that the pod gives"),
+                        not_asked,
+                    );
+                }
+            }
+        }
+        for Rejection { plugin, verdict, .. } in &self.rejections {
+            verdict.reasons().iter().for_each(|reason| add(plugin, reason, 1));
+        }
+        counts.sort_by_key(|count| std::cmp::Reverse(count.nodes));
+        counts
     }
 
     fn histogram(&self, ruled_out_by: &[&'static str]) -> Vec<String> {
@@ -161,6 +208,14 @@ mod tests {
              are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling."
         );
         assert_eq!(failure.rejectors(), ["NodeResourcesFit", "TaintToleration"]);
+        let count = |plugin, reason: &'static str, nodes| Count { plugin, reason: reason.into(), nodes };
+        assert_eq!(
+            failure.counts(),
+            [
+                count("TaintToleration", "node(s) had untolerated taint(s)", 2),
+                count("NodeResourcesFit", "Insufficient cpu", 1),
+            ]
+        );
 
         let all = (0..10).map(|node| rejection(node, "NodeResourcesFit", cpu()));
         let failure = Failure::no_fit(

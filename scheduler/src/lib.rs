@@ -2,13 +2,15 @@
 //!
 //! `state` owns queue and cache and decides (no client, no clock); `run` feeds it from the informers and carries out
 //! what it decides through `bind`. `cycle` is one pod from top to bottom; `framework` says what a plugin is and
-//! `plugins` holds them. Reads: pods, nodes, disruption budgets. Writes: bindings, PodScheduled conditions,
+//! `plugins` holds them. `decisions` remembers what was decided, `explain` says why. Reads: pods, nodes, disruption budgets. Writes: bindings, PodScheduled conditions,
 //! `nominatedNodeName`, evictions for a more important pod, events. Nothing else.
 
 pub mod bind;
 pub mod cache;
 pub mod config;
 pub mod cycle;
+pub mod decisions;
+pub mod explain;
 pub mod failure;
 pub mod framework;
 pub mod metrics;

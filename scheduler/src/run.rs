@@ -5,6 +5,7 @@
 
 use crate::bind::Writer;
 use crate::config::Config;
+use crate::decisions::Desk;
 use crate::metrics::Metrics;
 use crate::state::State;
 use crate::watch::{Feed, Happened, Sources};
@@ -35,13 +36,15 @@ pub struct Surroundings {
     pub random: Random,
     /// What it counts.
     pub metrics: Metrics,
+    /// Where others ask what it knows.
+    pub desk: Desk,
 }
 
 impl Surroundings {
     /// With randomness of its own, and metrics that nobody reads.
     pub fn new(client: Client, informers: Informers, clock: Clock) -> Self {
         let metrics = Metrics::new(&Registry::new());
-        Self { client, informers, clock, random: Random::from_entropy(), metrics }
+        Self { client, informers, clock, random: Random::from_entropy(), metrics, desk: Desk::default() }
     }
 }
 
@@ -101,7 +104,8 @@ pub async fn run_in(config: Config, surroundings: Surroundings, tasks: Tasks) ->
 /// The loop: take in all that happened, decide a few pods, hand out what has to be written; sleep when there is
 /// nothing to do.
 async fn decide(config: &Config, surroundings: &Surroundings, sources: &Sources, tasks: &Tasks) {
-    let Surroundings { client, clock, random, metrics, .. } = surroundings;
+    let Surroundings { client, clock, random, metrics, desk, .. } = surroundings;
+    let mut questions = desk.sit().await;
     let mut state = State::new(Arc::new(config.profiles()), config.backoff, random.clone(), metrics.clone());
     let names = config.scheduler_names().map(str::to_owned);
     let (mut writer, answers) = Writer::new(client.clone(), names, clock.clone(), tasks.clone());
@@ -110,6 +114,9 @@ async fn decide(config: &Config, surroundings: &Surroundings, sources: &Sources,
     loop {
         while let Some(happened) = feed.try_next() {
             happened.apply(&mut state, &mut writer, clock.now());
+        }
+        while let Ok(asked) = questions.try_recv() {
+            state.answer(asked);
         }
         state.tick(clock.now());
         for _ in 0..DECISIONS_A_ROUND {
@@ -128,6 +135,7 @@ async fn decide(config: &Config, surroundings: &Surroundings, sources: &Sources,
             biased;
             () = &mut stopping => return,
             happened = feed.next() => happened.apply(&mut state, &mut writer, clock.now()),
+            Some(asked) = questions.recv() => state.answer(asked),
             () = until(clock, state.next_due()) => {}
         }
     }

@@ -6,12 +6,13 @@
 
 use crate::cache::{Cache, Owner};
 use crate::cycle::{self, Placement};
+use crate::decisions::{Asked, Decisions, Look};
 use crate::failure::Failure;
 use crate::framework::{Change, Profiles, Subject, Wakeup, WakeupSet};
 use crate::metrics::{Metrics, Outcome};
 use crate::pod::{NodeName, PodInfo, Uid};
 use crate::preempt::{Attempt, Budget, Room};
-use crate::queue::{Backoff, Counts, Queue};
+use crate::queue::{Backoff, Counts, History, Queue};
 use component::random::Random;
 use jiff::Timestamp;
 use objects::labels::Selector;
@@ -143,6 +144,9 @@ impl From<kube::Error> for WriteError {
     }
 }
 
+/// Decisions in a listing.
+const LISTED_DECISIONS: usize = 500;
+
 /// The state. See the file header.
 #[derive(Debug)]
 pub struct State {
@@ -153,6 +157,7 @@ pub struct State {
     random: Random,
     metrics: Metrics,
     effects: Vec<Effect>,
+    decisions: Decisions,
 }
 
 impl State {
@@ -166,6 +171,7 @@ impl State {
             random,
             metrics,
             effects: Vec::new(),
+            decisions: Decisions::default(),
         }
     }
 
@@ -203,7 +209,10 @@ impl State {
         let Some((pod, history)) = self.queue.pop(now) else { return false };
         let Some(profile) = self.profiles.of(&pod) else { return true };
         match self.metrics.decide(|| cycle::place(&pod, profile, self.cache.snapshot(), &self.random)) {
-            Ok(Placement { node, .. }) => {
+            Ok(chosen) => {
+                let seen = (profile, self.cache.snapshot());
+                self.decisions.placed(&pod, history, &chosen, seen, now);
+                let Placement { node, .. } = chosen;
                 let body = profile.binder().map(|binder| binder.binding(&pod, &node)).unwrap_or_default();
                 self.cache.snapshot_mut().drop_nomination(&pod.uid);
                 self.cache.assume(pod.clone(), node.clone());
@@ -211,7 +220,7 @@ impl State {
             }
             Err(failure) => {
                 self.metrics.attempted(&profile.scheduler_name, Outcome::Unschedulable, history, now);
-                self.unplaced(pod, failure, now);
+                self.unplaced(pod, history, failure, now);
             }
         }
         true
@@ -239,6 +248,38 @@ impl State {
     /// What has to be written, in order; each effect is handed out once.
     pub fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
+    }
+
+    /// Answers a question with a copy of what is known now.
+    pub fn answer(&self, asked: Asked) {
+        let Asked { namespace, name, answer } = asked;
+        let look = match &name {
+            Some(name) => self.look(&namespace, name),
+            None => {
+                let namespace = Some(&*namespace).filter(|namespace| !namespace.is_empty());
+                Look { decisions: self.decisions.last(namespace, LISTED_DECISIONS), ..Look::default() }
+            }
+        };
+        // Nobody waits for it any more: nothing is lost.
+        let _ = answer.send(look);
+    }
+
+    /// What is known of a pod, and of the cluster around it.
+    pub fn look(&self, namespace: &str, name: &str) -> Look {
+        let cluster = self.cache.snapshot();
+        let on_nodes = || cluster.nodes().iter().flat_map(|node| &node.pods);
+        let is_it = |pod: &&Arc<PodInfo>| pod.name() == name && pod.namespace() == namespace;
+        let pod = self.queue.find(namespace, name).or_else(|| on_nodes().find(is_it)).cloned();
+        let uid = pod.as_ref().map(|pod| &pod.uid);
+        Look {
+            standing: uid.and_then(|uid| self.queue.standing(uid)),
+            decisions: uid.map(|uid| self.decisions.of(uid)).unwrap_or_default(),
+            moves: uid.map(|uid| self.queue.moves_of(uid)).unwrap_or_default(),
+            cluster: cluster.clone(),
+            budgets: self.budgets.clone(),
+            profiles: self.profiles.clone(),
+            pod,
+        }
     }
 
     /// How many pods wait where.
@@ -325,6 +366,7 @@ impl State {
             return; // Gone meanwhile, or another scheduler was quicker and the watch has shown it.
         };
         self.metrics.attempted(pod.scheduler_name(), Outcome::Error, history, now);
+        self.decisions.not_bound(pod, &error.to_string(), now);
         self.effects.push(Effect::Unplaced {
             pod: pod.clone(),
             reason: "SchedulerError",
@@ -334,20 +376,24 @@ impl State {
     }
 
     /// No node fits: tries to make room, parks the pod, and has the user told.
-    fn unplaced(&mut self, pod: Arc<PodInfo>, mut failure: Failure, now: Timestamp) {
-        let nomination = match self.make_room(&pod, &failure, now) {
+    fn unplaced(&mut self, pod: Arc<PodInfo>, history: History, mut failure: Failure, now: Timestamp) {
+        let room = self.make_room(&pod, &failure, now);
+        if let Some(Room::None { why, .. }) = &room {
+            failure.room = Some(format!("preemption: {why}"));
+        }
+        let (reason, message) = ("Unschedulable", failure.to_string());
+        let made = room.as_ref().and_then(Room::made);
+        self.decisions.refused(&pod, history, &failure, &message, made, now);
+        let nomination = match room {
             None => Nomination::Keep,
-            Some(Room::None { why, promise_is_void }) => {
-                failure.room = Some(format!("preemption: {why}"));
-                if promise_is_void { self.take_back_promise(&pod) } else { Nomination::Keep }
-            }
+            Some(Room::None { promise_is_void: true, .. }) => self.take_back_promise(&pod),
+            Some(Room::None { .. }) => Nomination::Keep,
             Some(Room::Made { node, victims }) => {
                 self.evict(&pod, &node, victims);
                 Nomination::Set(node)
             }
         };
         self.queue.refused(&pod.uid, failure.rejectors(), now);
-        let (reason, message) = ("Unschedulable", failure.to_string());
         self.effects.push(Effect::Unplaced { pod, reason, message, nomination });
     }
 

@@ -30,6 +30,10 @@ pub(crate) async fn answer(
         return failure(&ApiError::method_not_allowed(), plain);
     }
     let trimmed = path.strip_suffix('/').unwrap_or(path);
+    if let Some(told) = server.pages.answer(trimmed, parts.uri.query()) {
+        let (status, value) = told.await;
+        return respond::value_as(status, &value, plain).unwrap_or_else(|error| failure(&error, plain));
+    }
     let outcome = match trimmed {
         "/version" => respond::value_as(StatusCode::OK, &version(), Output { pretty: true, ..plain }),
         "/metrics" => Ok(metrics(server)),

@@ -113,10 +113,23 @@ pub async fn serve(
     metrics: Registry,
     tasks: &Tasks,
 ) -> Result<SocketAddr, ListenError> {
+    serve_pages(address, tls, Endpoints::new(health, metrics), tasks).await
+}
+
+/// [`serve`] with whatever the endpoints have.
+///
+/// # Errors
+///
+/// When the address cannot be bound.
+pub async fn serve_pages(
+    address: SocketAddr,
+    tls: Option<Tls>,
+    endpoints: Endpoints,
+    tasks: &Tasks,
+) -> Result<SocketAddr, ListenError> {
     let bind = |source| ListenError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(bind)?;
     let local = listener.local_addr().map_err(bind)?;
-    let endpoints = Endpoints::new(health, metrics);
     let connections = tasks.clone();
     tasks.spawn_until_stopped("health-server", async move {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));

@@ -54,6 +54,16 @@ pub enum Room {
     },
 }
 
+impl Room {
+    /// The node and its victims, if room is made.
+    pub fn made(&self) -> Option<(&NodeName, &[Arc<PodInfo>])> {
+        match self {
+            Self::Made { node, victims } => Some((node, victims)),
+            Self::None { .. } => None,
+        }
+    }
+}
+
 /// Finds the cheapest node to make room on.
 pub fn find(attempt: &Attempt<'_>) -> Room {
     let none = |reasons: &BTreeMap<Reason, usize>| Room::None {

@@ -5,10 +5,13 @@
 //! scheduler's one task; the time is passed in. Writes nothing. Upstream: `backend/queue`.
 
 mod backoff;
+mod standing;
 mod waiting;
 
 pub use backoff::Backoff;
+pub use standing::Standing;
 
+use crate::decisions::{Moved, Trail};
 use crate::framework::{Change, Profiles, Rank, Subject, WakeupSet};
 use crate::pod::{PodInfo, Uid};
 use jiff::{SignedDuration, Timestamp};
@@ -36,6 +39,7 @@ pub struct Queue {
     waiting: Waiting,
     gated: usize,
     moves: BTreeMap<Move, u64>,
+    trail: Trail,
 }
 
 /// The order of arrival of pods: what breaks ties, and the short name of an entry.
@@ -117,6 +121,7 @@ impl Queue {
             waiting: Waiting::default(),
             gated: 0,
             moves: BTreeMap::new(),
+            trail: Trail::default(),
         }
     }
 
@@ -144,7 +149,7 @@ impl Queue {
             // Nothing else to do: no need to let it wait (upstream: PopFromBackoffQ).
             None => self.backing_off.first()?.2,
         };
-        self.put(ticket, Place::InFlight, "Pop");
+        self.put(ticket, Place::InFlight, "Pop", now);
         let entry = self.entries.get_mut(&ticket)?;
         entry.history.attempts += 1;
         entry.history.last_attempt = now;
@@ -159,7 +164,7 @@ impl Queue {
         entry.refused += 1;
         entry.rejectors = rejectors;
         let wakes = self.profiles.wakeups(&entry.pod, &entry.rejectors);
-        self.put(ticket, Place::Parked { since: now, wakes }, "ScheduleAttemptFailure");
+        self.put(ticket, Place::Parked { since: now, wakes }, "ScheduleAttemptFailure", now);
     }
 
     /// Something broke on the way: the pod is tried again after a back-off, whatever changes meanwhile. Answers its
@@ -181,16 +186,20 @@ impl Queue {
             for ticket in self.waiting.for_kind(kind) {
                 let Some(entry) = self.entries.get(&ticket) else { continue };
                 if self.profiles.helps(&entry.pod, &entry.rejectors, change) {
+                    if !self.trail.has_cause() {
+                        self.trail.begin_cause(&change.subject);
+                    }
                     self.enqueue(ticket, kind.label(), now);
                 }
             }
         }
+        self.trail.end_cause();
     }
 
     /// Moves on what has waited long enough.
     pub fn flush(&mut self, now: Timestamp) {
         while let Some(ticket) = due(&self.erring, now).or_else(|| due(&self.backing_off, now)) {
-            self.activate(ticket, "BackoffComplete");
+            self.activate(ticket, "BackoffComplete", now);
         }
         while let Some((since, ticket)) = self.waiting.longest() {
             if now.duration_since(since) < PARKED_LIMIT {
@@ -215,6 +224,22 @@ impl Queue {
     /// The pod with this uid, if it waits here or is in flight.
     pub fn get(&self, uid: &Uid) -> Option<&Arc<PodInfo>> {
         self.entries.get(self.tickets.get(uid)?).map(|entry| &entry.pod)
+    }
+
+    /// The pod of that name, if it waits here or is in flight. Walks all of them.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<&Arc<PodInfo>> {
+        let mut pods = self.entries.values().map(|entry| &entry.pod);
+        pods.find(|pod| pod.name() == name && pod.namespace() == namespace)
+    }
+
+    /// Where a pod is and how it got there.
+    pub fn standing(&self, uid: &Uid) -> Option<Standing> {
+        self.entries.get(self.tickets.get(uid)?).map(Standing::of)
+    }
+
+    /// The last moves of a pod, the oldest first.
+    pub fn moves_of(&self, uid: &Uid) -> Vec<Moved> {
+        self.trail.of(uid)
     }
 
     /// How many pods wait where.
@@ -255,7 +280,7 @@ impl Queue {
                 self.enqueue(ticket, "PodUpdate", now);
             }
             Place::Gated { .. } => self.enqueue(ticket, "PodUpdate", now),
-            Place::Active(_) => self.activate(ticket, "PodUpdate"),
+            Place::Active(_) => self.activate(ticket, "PodUpdate", now),
             Place::Parked { .. } | Place::Backoff { .. } | Place::InFlight => {}
         }
     }
@@ -267,25 +292,25 @@ impl Queue {
         if let Some((gate, _)) = profile.gate(&entry.pod) {
             entry.rejectors = vec![gate];
             let wakes = self.profiles.wakeups(&entry.pod, &entry.rejectors);
-            return self.put(ticket, Place::Gated { wakes }, event);
+            return self.put(ticket, Place::Gated { wakes }, event, now);
         }
         entry.history.ready_since.get_or_insert(now);
         let error = entry.errors > 0;
         let until = self.backoff.until(entry.queued, if error { entry.errors } else { entry.refused });
         let rank = profile.rank(&entry.pod, entry.queued);
         let place = if until > now { Place::Backoff { until, rank, error } } else { Place::Active(rank) };
-        self.put(ticket, place, event);
+        self.put(ticket, place, event, now);
     }
 
-    fn activate(&mut self, ticket: Ticket, event: &'static str) {
+    fn activate(&mut self, ticket: Ticket, event: &'static str, now: Timestamp) {
         let Some(entry) = self.entries.get(&ticket) else { return };
         let Some(profile) = self.profiles.of(&entry.pod) else { return };
         let rank = profile.rank(&entry.pod, entry.queued);
-        self.put(ticket, Place::Active(rank), event);
+        self.put(ticket, Place::Active(rank), event, now);
     }
 
     /// The only function that changes a place: takes the entry out of one index and puts it into the other.
-    fn put(&mut self, ticket: Ticket, place: Place, event: &'static str) {
+    fn put(&mut self, ticket: Ticket, place: Place, event: &'static str, now: Timestamp) {
         let before = self.unindex(ticket);
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
         entry.place = place;
@@ -312,6 +337,8 @@ impl Queue {
         };
         if before.is_none_or(|before| std::mem::discriminant(&before) != std::mem::discriminant(&place)) {
             *self.moves.entry((queue, event)).or_default() += 1;
+            let until = if let Place::Backoff { until, .. } = place { Some(until) } else { None };
+            self.trail.moved(&entry.pod.uid, now, (queue, event), until);
         }
     }
 
