@@ -1,5 +1,6 @@
 //! Everything a request may need, shared by all of them.
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use ::http::HeaderMap;
@@ -9,6 +10,7 @@ use component::random::Random;
 use component::ready::Readiness;
 use component::serve::Pages;
 use component::tasks::Tasks;
+use parking_lot::RwLock;
 
 use crate::authn::User;
 use crate::authn::token::{Bound, ISSUER, Named, Tokens};
@@ -43,6 +45,8 @@ pub(crate) struct Server {
     pub token_key: OnceLock<Tokens>,
     /// What node agents know this server by.
     pub kubelet_client: OnceLock<Identity>,
+    /// Components that run in this process, by their names among the ComponentStatuses.
+    pub components_here: RwLock<BTreeSet<&'static str>>,
 }
 
 impl Server {

@@ -77,6 +77,7 @@ impl Apiserver {
             readiness: Readiness::new(),
             limits: Default::default(),
             kubelet_client: OnceLock::new(),
+            components_here: Default::default(),
             token_key: OnceLock::new(),
             metrics: Metrics::new(component::metrics::Registry::new()),
             pages: Default::default(),
@@ -95,6 +96,12 @@ impl Apiserver {
     #[must_use]
     pub fn as_user(&self, user: User) -> AsUser {
         AsUser { apiserver: self.clone(), user }
+    }
+
+    /// Component `name` (`scheduler`, `controller-manager`) runs in this process and ends it when it fails:
+    /// ComponentStatus says so instead of asking its port.
+    pub fn runs_here(&self, name: &'static str) {
+        self.server.components_here.write().insert(name);
     }
 
     /// The certificate the server shows to node agents.

@@ -48,6 +48,7 @@ impl ControlPlane {
         let surroundings = scheduler::Surroundings::new(as_user("system:kube-scheduler"), informers, clock);
         let config = scheduler::Config::default();
         crew.run("scheduler", &policies, scheduler::run_in(config, surroundings, policies.clone()));
+        ["controller-manager", "scheduler"].into_iter().for_each(|name| started.apiserver.runs_here(name));
         progress.done("controllers and scheduler run");
         let client = from_service(started.apiserver.as_user(User::system_masters("steersman")));
         Ok(Self { client, ca, started: Some((started, unready)) })

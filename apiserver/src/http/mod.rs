@@ -33,7 +33,7 @@ use crate::authz;
 use crate::kinds::Kind;
 use crate::server::Server;
 use crate::status::{ApiError, ApiResult};
-use crate::verbs::convert;
+use crate::verbs::{component_status, convert};
 use crate::{subresources, verbs};
 
 /// Bytes of a request's body (apiserver `MaxRequestBodyBytes`).
@@ -170,6 +170,9 @@ async fn dispatch(server: &Arc<Server>, call: &mut Call) -> ApiResult<Answer> {
             return Err(ApiError::method_not_allowed());
         }
     }
+    if let Some(warning) = kind.deprecated {
+        call.warn(warning);
+    }
     if !subresource.is_empty() {
         let stored = stored_kind(server, call, kind);
         return subresources::serve(server, call, &stored).await;
@@ -185,6 +188,9 @@ async fn dispatch(server: &Arc<Server>, call: &mut Call) -> ApiResult<Answer> {
     };
     if misplaced || !kind.verbs.contains(&verb.as_str()) {
         return Err(ApiError::method_not_allowed());
+    }
+    if component_status::is(kind) {
+        return component_status::serve(server, call, kind).await;
     }
     let verb = *verb;
     let stored = stored_kind(server, call, kind);

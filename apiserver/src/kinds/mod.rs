@@ -75,6 +75,8 @@ pub struct Kind {
     pub name_rule: NameRule,
     /// The group and resource the store keeps it under; another version of the same objects names the same.
     pub storage: (Cow<'static, str>, Cow<'static, str>),
+    /// The warning that every request for it is answered with.
+    pub deprecated: Option<&'static str>,
 }
 
 /// A subresource of a kind, with what it needs to be served.

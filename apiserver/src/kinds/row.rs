@@ -45,6 +45,7 @@ impl Row {
             definition: Cow::Owned(format!("{}.{kind}", api.package)),
             name_rule: NameRule::Subdomain,
             storage: (Cow::Borrowed(api.group), Cow::Borrowed(plural)),
+            deprecated: None,
         })
     }
 
@@ -109,6 +110,12 @@ impl Row {
     /// The same objects as those of another group.
     pub(super) fn stored_as(mut self, group: &'static str) -> Self {
         self.0.storage.0 = Cow::Borrowed(group);
+        self
+    }
+
+    /// Requests for it are answered with this warning.
+    pub(super) fn deprecated(mut self, warning: &'static str) -> Self {
+        self.0.deprecated = Some(warning);
         self
     }
 

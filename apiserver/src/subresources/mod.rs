@@ -8,7 +8,7 @@ mod container;
 mod eviction;
 mod finalize;
 mod log;
-mod node;
+pub(crate) mod node;
 mod pod_part;
 mod proxy;
 mod scale;

@@ -45,7 +45,7 @@ pub(super) async fn send(
 
 /// How something behind the server is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(crate) enum Scheme {
     Http,
     Https,
 }
@@ -57,6 +57,18 @@ pub(super) async fn exchange(
     scheme: Scheme,
     request: Request<Full<Bytes>>,
 ) -> ApiResult<Response<Incoming>> {
+    ask(server, address, scheme, request).await.map_err(|error| {
+        ApiError::internal(format!("error dialing backend: {}", dial_error(address, &error)))
+    })
+}
+
+/// The same, failing with what the connection said.
+pub(crate) async fn ask(
+    server: &Arc<Server>,
+    address: &str,
+    scheme: Scheme,
+    request: Request<Full<Bytes>>,
+) -> io::Result<Response<Incoming>> {
     let dial = async {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -65,12 +77,15 @@ pub(super) async fn exchange(
             Scheme::Https => talk(server, secured(server, stream).await?, request).await,
         }
     };
-    let failed = |why: &dyn std::fmt::Display| {
-        ApiError::internal(format!("error dialing backend: dial tcp {address}: {why}"))
-    };
-    match tokio::time::timeout(DIAL_TIMEOUT, dial).await {
-        Ok(answer) => answer.map_err(|error| failed(&error)),
-        Err(_) => Err(failed(&"i/o timeout")),
+    tokio::time::timeout(DIAL_TIMEOUT, dial).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Why an address could not be reached, in Go's words for the common reasons.
+pub(crate) fn dial_error(address: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => format!("dial tcp {address}: connect: connection refused"),
+        io::ErrorKind::TimedOut => format!("dial tcp {address}: i/o timeout"),
+        _ => format!("dial tcp {address}: {error}"),
     }
 }
 

@@ -4,6 +4,7 @@
 //! decided on) and every object through `decode` on its way in and `answer` on its way out.
 
 pub(crate) mod answer;
+pub(crate) mod component_status;
 pub(crate) mod convert;
 mod create;
 pub(crate) mod decode;

@@ -22,6 +22,7 @@ pub(super) fn row() -> Row {
     ];
     Row::namespaced(V1, "Endpoints", "endpoints")
         .short(&["ep"])
+        .deprecated("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
         .strategy(Rules {
             create_on_update: true,
             validate: check,

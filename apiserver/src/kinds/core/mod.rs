@@ -1,5 +1,6 @@
 //! The rows of core/v1.
 
+mod component_status;
 mod config;
 mod endpoints;
 mod event;
@@ -19,6 +20,7 @@ pub(super) const V1: Api = Api { group: "", version: "v1", package: "io.k8s.api.
 pub(super) fn rows() -> Vec<Row> {
     vec![
         Row::namespaced(V1, "Binding", "bindings").verbs(&["create"]),
+        component_status::row(),
         config::config_maps(),
         endpoints::row(),
         event::core(),
