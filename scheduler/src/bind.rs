@@ -4,7 +4,9 @@
 //! and at most one patch a pod is under way. So ten thousand pods that cannot be placed never hold up one that can.
 //! Each bind answers with [`Event::Bound`]. Upstream: the binding cycle and `backend/api_dispatcher`.
 
+use crate::framework::Write;
 use crate::pod::{NodeName, PodInfo, Uid};
+use crate::prepare;
 use crate::requests;
 use crate::state::{Effect, Event};
 use component::clock::Clock;
@@ -44,6 +46,7 @@ pub struct Writer {
 
 #[derive(Debug)]
 enum Urgent {
+    Prepare { pod: Arc<PodInfo>, writes: Vec<Write> },
     Bind { pod: Arc<PodInfo>, node: NodeName, body: Value },
     Evict { victim: Arc<PodInfo>, preemptor: Arc<PodInfo>, node: NodeName },
 }
@@ -98,6 +101,7 @@ impl Writer {
     /// Starts an effect, or puts it in line.
     pub fn carry_out(&mut self, effect: Effect) {
         match effect {
+            Effect::Prepare { pod, writes } => self.urgent.push_back(Urgent::Prepare { pod, writes }),
             Effect::Bind { pod, node, body } => {
                 // What was to be said about its failure is no longer true.
                 self.patches.remove(&pod.uid);
@@ -186,7 +190,7 @@ impl Writer {
 
     fn recorder_of(&self, urgent: &Urgent) -> Option<Recorder> {
         let pod = match urgent {
-            Urgent::Bind { pod, .. } => pod,
+            Urgent::Prepare { pod, .. } | Urgent::Bind { pod, .. } => pod,
             Urgent::Evict { preemptor, .. } => preemptor,
         };
         self.recorders.get(pod.scheduler_name()).cloned()
@@ -196,6 +200,10 @@ impl Writer {
 impl Urgent {
     async fn send(self, client: &Client, recorder: Option<&Recorder>, now: Timestamp) -> Option<Event> {
         match self {
+            Self::Prepare { pod, writes } => {
+                let (wrote, outcome) = prepare::send(client, writes).await;
+                Some(Event::Prepared { pod, wrote, outcome })
+            }
             Self::Bind { pod, node, body } => {
                 let outcome = requests::bind(client, &pod, &body).await;
                 Some(Event::Bound { pod, node, outcome })

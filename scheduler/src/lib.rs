@@ -17,12 +17,15 @@ pub mod metrics;
 pub mod plugins;
 pub mod pod;
 pub mod preempt;
+mod prepare;
 mod process;
 pub mod queue;
+pub mod related;
 mod requests;
 mod run;
 pub mod state;
 pub mod terms;
+pub mod volumes;
 mod watch;
 
 pub use config::Config;

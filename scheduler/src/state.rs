@@ -4,15 +4,19 @@
 //! tries one pod, and both leave [`Effect`]s for `bind` to carry out. No client, no clock, no task: the same events,
 //! times and seed give the same decisions, so that a test or a simulation can drive it step by step.
 
+mod binding;
+
 use crate::cache::{Cache, Owner};
 use crate::cycle::{self, Placement};
 use crate::decisions::{Asked, Decisions, Look};
 use crate::failure::Failure;
-use crate::framework::{Change, Profiles, Subject, Wakeup, WakeupSet};
+use crate::framework::{Change, Profile, Profiles, Subject, Wakeup, WakeupSet, Write};
 use crate::metrics::{Metrics, Outcome};
 use crate::pod::{NodeName, PodInfo, Uid};
 use crate::preempt::{Attempt, Budget, Room};
 use crate::queue::{Backoff, Counts, History, Queue};
+use crate::related::Related;
+use binding::Bindings;
 use component::random::Random;
 use jiff::Timestamp;
 use objects::labels::Selector;
@@ -51,6 +55,19 @@ pub enum Event {
         /// The pod that was to have it.
         preemptor: Arc<PodInfo>,
     },
+    /// An object that pods refer to, as the watch shows it now.
+    Related(Related),
+    /// An object that pods refer to and that the watch shows no more.
+    RelatedGone(Related),
+    /// The answer to [`Effect::Prepare`].
+    Prepared {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// What the API server has taken, as it is now.
+        wrote: Vec<Related>,
+        /// Whether that was all; else which plugin's write failed, and why.
+        outcome: Result<(), (&'static str, WriteError)>,
+    },
     /// The answer to [`Effect::Bind`].
     Bound {
         /// The pod.
@@ -65,6 +82,13 @@ pub enum Event {
 /// Something to write to the API server. Order matters only within one pod.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
+    /// Write what a pod needs before it is bound, in order; answered by [`Event::Prepared`].
+    Prepare {
+        /// The pod, assumed on its node from now on.
+        pod: Arc<PodInfo>,
+        /// The writes; the first that fails ends it.
+        writes: Vec<Write>,
+    },
     /// POST the binding; answered by [`Event::Bound`].
     Bind {
         /// The pod, assumed on the node from now on.
@@ -154,6 +178,7 @@ pub struct State {
     cache: Cache,
     queue: Queue,
     budgets: Vec<Budget>,
+    bindings: Bindings,
     random: Random,
     metrics: Metrics,
     effects: Vec<Effect>,
@@ -168,6 +193,7 @@ impl State {
             profiles,
             cache: Cache::default(),
             budgets: Vec::new(),
+            bindings: Bindings::default(),
             random,
             metrics,
             effects: Vec::new(),
@@ -195,12 +221,21 @@ impl State {
                 }
             }
             Event::Budgets(budgets) => self.budgets = budgets,
+            Event::Related(object) => {
+                let kinds = self.cache.snapshot_mut().see(&object);
+                self.related_changed(kinds, &object, now);
+            }
+            Event::RelatedGone(object) => {
+                let kinds = self.cache.snapshot_mut().gone(&object);
+                self.related_changed(kinds, &object, now);
+            }
+            Event::Prepared { pod, wrote, outcome } => self.prepared(&pod, wrote, outcome, now),
             Event::NotEvicted { preemptor } => {
                 self.cache.snapshot_mut().drop_nomination(&preemptor.uid);
                 self.queue.failed(&preemptor.uid, now);
             }
             Event::Bound { pod, node, outcome: Ok(()) } => self.bound(pod, node, now),
-            Event::Bound { pod, outcome: Err(error), .. } => self.not_bound(&pod, &error, now),
+            Event::Bound { pod, node, outcome: Err(error) } => self.not_bound(&pod, &node, &error, now),
         }
     }
 
@@ -213,10 +248,7 @@ impl State {
                 let seen = (profile, self.cache.snapshot());
                 self.decisions.placed(&pod, history, &chosen, seen, now);
                 let Placement { node, .. } = chosen;
-                let body = profile.binder().map(|binder| binder.binding(&pod, &node)).unwrap_or_default();
-                self.cache.snapshot_mut().drop_nomination(&pod.uid);
-                self.cache.assume(pod.clone(), node.clone());
-                self.effects.push(Effect::Bind { pod, node, body });
+                self.commit(pod, node, now);
             }
             Err(failure) => {
                 self.metrics.attempted(&profile.scheduler_name, Outcome::Unschedulable, history, now);
@@ -229,6 +261,7 @@ impl State {
     /// Moves on what has waited or lived long enough.
     pub fn tick(&mut self, now: Timestamp) {
         self.queue.flush(now);
+        self.end_late_bindings(now);
         for pod in self.cache.expire(now) {
             tracing::warn!(%pod, "bound pod never seen by the watch");
             self.wake_for_pod(Wakeup::PodRemoved, &pod, now);
@@ -237,7 +270,8 @@ impl State {
 
     /// When [`Self::tick`] has something to do although no event comes.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.queue.next_due().into_iter().chain(self.cache.next_expiry()).min()
+        let due = [self.queue.next_due(), self.cache.next_expiry(), self.bindings.next_due()];
+        due.into_iter().flatten().min()
     }
 
     /// True when [`Self::schedule_one`] has something to try.
@@ -295,6 +329,7 @@ impl State {
     fn pod_seen(&mut self, pod: Arc<Pod>, now: Timestamp) {
         let info = Arc::new(PodInfo::new(pod));
         if let Some(node) = info.node() {
+            self.cancel_binding(&info.uid, now);
             self.queue.remove(&info.uid);
             self.cache.snapshot_mut().drop_nomination(&info.uid);
             let kinds = self.cache.upsert_pod(info.clone(), node);
@@ -305,6 +340,7 @@ impl State {
         }
         if info.is_deleting() {
             // Placing it would only start what is to be stopped.
+            self.cancel_binding(&info.uid, now);
             self.queue.remove(&info.uid);
             return self.cache.snapshot_mut().drop_nomination(&info.uid);
         }
@@ -328,6 +364,7 @@ impl State {
     }
 
     fn pod_gone(&mut self, uid: &Uid, now: Timestamp) {
+        self.cancel_binding(uid, now);
         self.queue.remove(uid);
         self.cache.snapshot_mut().drop_nomination(uid);
         if let Some(pod) = self.cache.remove_pod(uid) {
@@ -352,27 +389,26 @@ impl State {
 
     fn bound(&mut self, pod: Arc<PodInfo>, node: NodeName, now: Timestamp) {
         self.cache.bound(&pod.uid, now);
+        for plugin in self.profiles.of(&pod).into_iter().flat_map(Profile::reserves) {
+            plugin.bound(&pod, self.cache.snapshot_mut());
+        }
         if let Some(history) = self.queue.remove(&pod.uid) {
             self.metrics.attempted(pod.scheduler_name(), Outcome::Scheduled, history, now);
         }
         self.effects.push(Effect::Placed { pod, node });
     }
 
-    fn not_bound(&mut self, pod: &Arc<PodInfo>, error: &WriteError, now: Timestamp) {
-        if let Some(pod) = self.cache.forget(&pod.uid) {
-            self.wake_for_pod(Wakeup::PodRemoved, &pod, now);
+    fn not_bound(&mut self, pod: &Arc<PodInfo>, node: &NodeName, error: &WriteError, now: Timestamp) {
+        self.give_back(pod, node, now);
+        self.broken(pod, format!("running Bind plugin \"DefaultBinder\": {error}"), now);
+    }
+
+    /// Wakes who waits for the object, and looks at the bindings that do.
+    fn related_changed(&mut self, kinds: WakeupSet, object: &Related, now: Timestamp) {
+        self.queue.wake(&Change { kinds, subject: Subject::Related(object) }, now);
+        if let Some(claim) = object.claim() {
+            self.settle_claim(&claim, now);
         }
-        let Some(history) = self.queue.failed(&pod.uid, now) else {
-            return; // Gone meanwhile, or another scheduler was quicker and the watch has shown it.
-        };
-        self.metrics.attempted(pod.scheduler_name(), Outcome::Error, history, now);
-        self.decisions.not_bound(pod, &error.to_string(), now);
-        self.effects.push(Effect::Unplaced {
-            pod: pod.clone(),
-            reason: "SchedulerError",
-            message: format!("running Bind plugin \"DefaultBinder\": {error}"),
-            nomination: Nomination::Keep,
-        });
     }
 
     /// No node fits: tries to make room, parks the pod, and has the user told.

@@ -5,8 +5,11 @@
 //! a pointer a node, and pays for a node only when it changes it.
 
 use super::{NodeInfo, Selectors};
+use crate::framework::WakeupSet;
 use crate::pod::{NodeName, PodInfo, Uid};
+use crate::related::Related;
 use crate::terms::Namespaces;
+use crate::volumes::Volumes;
 use objects::views::Node;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -25,6 +28,8 @@ pub struct Snapshot {
     image_nodes: FxHashMap<Arc<str>, usize>,
     selectors: Selectors,
     namespaces: Namespaces,
+    /// Shared with clones, which for most of them never change it.
+    volumes: Arc<Volumes>,
 }
 
 impl Snapshot {
@@ -66,6 +71,31 @@ impl Snapshot {
     /// The same, to be kept up to date.
     pub fn selectors_mut(&mut self) -> &mut Selectors {
         &mut self.selectors
+    }
+
+    /// The storage.
+    pub fn volumes(&self) -> &Volumes {
+        &self.volumes
+    }
+
+    /// The same, to be changed.
+    pub fn volumes_mut(&mut self) -> &mut Volumes {
+        Arc::make_mut(&mut self.volumes)
+    }
+
+    /// The watch shows an object that pods refer to. Answers what that may mean to waiting pods.
+    pub fn see(&mut self, object: &Related) -> WakeupSet {
+        self.volumes_mut().see(object)
+    }
+
+    /// The watch shows such an object no more.
+    pub fn gone(&mut self, object: &Related) -> WakeupSet {
+        self.volumes_mut().gone(object)
+    }
+
+    /// The API server has taken a write of ours; this is the object as it is now.
+    pub fn wrote(&mut self, object: Related) {
+        self.volumes_mut().wrote(object);
     }
 
     /// The labels of each namespace.

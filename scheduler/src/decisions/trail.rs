@@ -56,6 +56,7 @@ impl Trail {
         self.cause = match subject {
             Subject::Node { now, .. } => Some(format!("node {}", now.name).into()),
             Subject::Pod(pod) => Some(format!("pod {pod}").into()),
+            Subject::Related(object) => Some(object.to_string().into()),
             Subject::Own(_) | Subject::Other => None,
         };
     }

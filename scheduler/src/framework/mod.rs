@@ -1,14 +1,17 @@
 //! The framework: what a scheduling plugin is, and how plugins make up a profile.
 //!
 //! A plugin is one file in `plugins/`: a name, the changes after which a pod it refused should be tried again, and
-//! the roles it plays ([`Gate`], [`Filter`], [`Score`], [`Preempt`], [`Order`], [`Bind`]). A filter or score is asked
+//! the roles it plays ([`Gate`], [`Order`], [`Filter`], [`Score`], [`Preempt`], [`Reserve`], [`Permit`], [`PreBind`],
+//! [`Bind`]). A filter or score is asked
 //! once a pod and answers with a check that is then run on each node; `Nothing` when the pod does not concern it.
 //! That one shape stands for upstream's PreFilter, PreScore, Skip and CycleState. Nothing here names a plugin.
 
+mod binding;
 mod profile;
 mod verdict;
 mod wakeup;
 
+pub use binding::{Permission, Permit, PreBind, Reserve, Settled, Target, Write};
 pub use profile::{Enabled, Points, Profile, Profiles};
 pub use verdict::{Reason, Verdict, Why};
 pub use wakeup::{Change, Subject, Wakeup, WakeupSet};
@@ -56,6 +59,18 @@ pub trait Plugin: Debug + Send + Sync {
     }
     /// The role at PostFilter.
     fn preempt(&self) -> Option<&dyn Preempt> {
+        None
+    }
+    /// The role at Reserve.
+    fn reserve(&self) -> Option<&dyn Reserve> {
+        None
+    }
+    /// The role at Permit.
+    fn permit(&self) -> Option<&dyn Permit> {
+        None
+    }
+    /// The role at PreBind.
+    fn pre_bind(&self) -> Option<&dyn PreBind> {
         None
     }
     /// The role at Bind.

@@ -1,6 +1,9 @@
 //! A profile: the plugins that decide for the pods that name one `schedulerName`, in order, with weights.
 
-use super::{Bind, Change, Filter, Gate, Order, Plugin, Preempt, Rank, Score, Verdict, Wakeup, WakeupSet};
+use super::{
+    Bind, Change, Filter, Gate, Order, Permit, Plugin, PreBind, Preempt, Rank, Reserve, Score, Verdict,
+    Wakeup, WakeupSet,
+};
 use crate::pod::PodInfo;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -27,11 +30,25 @@ pub struct Points {
     pub score: bool,
     /// PostFilter.
     pub preempt: bool,
+    /// Reserve.
+    pub reserve: bool,
+    /// Permit.
+    pub permit: bool,
+    /// PreBind.
+    pub pre_bind: bool,
 }
 
 impl Points {
     /// Every role the plugin plays: upstream's MultiPoint.
-    pub const ALL: Self = Self { gate: true, filter: true, score: true, preempt: true };
+    pub const ALL: Self = Self {
+        gate: true,
+        filter: true,
+        score: true,
+        preempt: true,
+        reserve: true,
+        permit: true,
+        pre_bind: true,
+    };
 }
 
 /// The plugins of one scheduler name.
@@ -75,6 +92,30 @@ impl Profile {
             .iter()
             .filter(|enabled| enabled.points.preempt)
             .filter_map(|enabled| enabled.plugin.preempt())
+    }
+
+    /// Those that take something for a pod, in order; it is given back in the opposite one.
+    pub fn reserves(&self) -> impl DoubleEndedIterator<Item = &dyn Reserve> {
+        self.enabled
+            .iter()
+            .filter(|enabled| enabled.points.reserve)
+            .filter_map(|enabled| enabled.plugin.reserve())
+    }
+
+    /// Those that may make a pod wait, in order.
+    pub fn permits(&self) -> impl Iterator<Item = &dyn Permit> {
+        self.enabled
+            .iter()
+            .filter(|enabled| enabled.points.permit)
+            .filter_map(|enabled| enabled.plugin.permit())
+    }
+
+    /// Those that have something written before the bind, in order.
+    pub fn pre_binds(&self) -> impl Iterator<Item = &dyn PreBind> {
+        self.enabled
+            .iter()
+            .filter(|enabled| enabled.points.pre_bind)
+            .filter_map(|enabled| enabled.plugin.pre_bind())
     }
 
     /// The first plugin that binds.

@@ -5,6 +5,7 @@
 
 use crate::cache::NodeInfo;
 use crate::pod::PodInfo;
+use crate::related::Related;
 use objects::views::Node;
 
 /// A kind of change. The names in metrics are upstream's resource and action (`NodeAdd`).
@@ -39,11 +40,59 @@ pub enum Wakeup {
     OwnGates,
     /// Labels of a namespace changed, or a namespace appeared.
     NamespaceLabels,
+    /// A PersistentVolume appeared.
+    VolumeAdded,
+    /// A PersistentVolume changed.
+    VolumeUpdated,
+    /// A PersistentVolumeClaim appeared.
+    ClaimAdded,
+    /// A PersistentVolumeClaim changed.
+    ClaimUpdated,
+    /// A StorageClass appeared.
+    ClassAdded,
+    /// A StorageClass changed.
+    ClassUpdated,
+    /// A CSINode appeared.
+    CsiNodeAdded,
+    /// A CSINode changed.
+    CsiNodeUpdated,
+    /// A CSIDriver appeared.
+    CsiDriverAdded,
+    /// A CSIDriver changed.
+    CsiDriverUpdated,
+    /// A CSIStorageCapacity appeared.
+    CapacityAdded,
+    /// A CSIStorageCapacity changed.
+    CapacityUpdated,
+    /// A volume was detached from a node.
+    AttachmentDeleted,
+    /// A pod without a node appeared.
+    PodAdded,
+    /// The resource claims of the waiting pod itself were made.
+    OwnClaims,
+    /// A ResourceClaim appeared.
+    ResourceClaimAdded,
+    /// A ResourceClaim changed.
+    ResourceClaimUpdated,
+    /// A ResourceClaim is gone.
+    ResourceClaimDeleted,
+    /// A ResourceSlice appeared.
+    SliceAdded,
+    /// A ResourceSlice changed.
+    SliceUpdated,
+    /// A DeviceClass appeared.
+    DeviceClassAdded,
+    /// A DeviceClass changed.
+    DeviceClassUpdated,
+    /// A PodGroup appeared.
+    GroupAdded,
+    /// A PodGroup changed.
+    GroupUpdated,
 }
 
 impl Wakeup {
     /// Every kind, in the order of the bits of a [`WakeupSet`].
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 38] = [
         Self::NodeAdded,
         Self::NodeDeleted,
         Self::NodeAllocatable,
@@ -58,6 +107,30 @@ impl Wakeup {
         Self::OwnScaledDown,
         Self::OwnGates,
         Self::NamespaceLabels,
+        Self::VolumeAdded,
+        Self::VolumeUpdated,
+        Self::ClaimAdded,
+        Self::ClaimUpdated,
+        Self::ClassAdded,
+        Self::ClassUpdated,
+        Self::CsiNodeAdded,
+        Self::CsiNodeUpdated,
+        Self::CsiDriverAdded,
+        Self::CsiDriverUpdated,
+        Self::CapacityAdded,
+        Self::CapacityUpdated,
+        Self::AttachmentDeleted,
+        Self::PodAdded,
+        Self::OwnClaims,
+        Self::ResourceClaimAdded,
+        Self::ResourceClaimUpdated,
+        Self::ResourceClaimDeleted,
+        Self::SliceAdded,
+        Self::SliceUpdated,
+        Self::DeviceClassAdded,
+        Self::DeviceClassUpdated,
+        Self::GroupAdded,
+        Self::GroupUpdated,
     ];
 
     /// The `event` label of `scheduler_queue_incoming_pods_total`.
@@ -77,13 +150,37 @@ impl Wakeup {
             Self::OwnScaledDown => "PodUpdatePodScaleDown",
             Self::OwnGates => "PodUpdatePodSchedulingGatesEliminated",
             Self::NamespaceLabels => "NamespaceUpdate",
+            Self::VolumeAdded => "PersistentVolumeAdd",
+            Self::VolumeUpdated => "PersistentVolumeUpdate",
+            Self::ClaimAdded => "PersistentVolumeClaimAdd",
+            Self::ClaimUpdated => "PersistentVolumeClaimUpdate",
+            Self::ClassAdded => "StorageClassAdd",
+            Self::ClassUpdated => "StorageClassUpdate",
+            Self::CsiNodeAdded => "CSINodeAdd",
+            Self::CsiNodeUpdated => "CSINodeUpdate",
+            Self::CsiDriverAdded => "CSIDriverAdd",
+            Self::CsiDriverUpdated => "CSIDriverUpdate",
+            Self::CapacityAdded => "CSIStorageCapacityAdd",
+            Self::CapacityUpdated => "CSIStorageCapacityUpdate",
+            Self::AttachmentDeleted => "VolumeAttachmentDelete",
+            Self::PodAdded => "UnscheduledPodAdd",
+            Self::OwnClaims => "PodUpdatePodGeneratedResourceClaim",
+            Self::ResourceClaimAdded => "ResourceClaimAdd",
+            Self::ResourceClaimUpdated => "ResourceClaimUpdate",
+            Self::ResourceClaimDeleted => "ResourceClaimDelete",
+            Self::SliceAdded => "ResourceSliceAdd",
+            Self::SliceUpdated => "ResourceSliceUpdate",
+            Self::DeviceClassAdded => "DeviceClassAdd",
+            Self::DeviceClassUpdated => "DeviceClassUpdate",
+            Self::GroupAdded => "PodGroupAdd",
+            Self::GroupUpdated => "PodGroupUpdate",
         }
     }
 }
 
 /// A small set of [`Wakeup`]s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WakeupSet(u32);
+pub struct WakeupSet(u64);
 
 impl WakeupSet {
     /// The set of `wakeups`.
@@ -149,6 +246,8 @@ pub enum Subject<'a> {
     Pod(&'a PodInfo),
     /// The waiting pod itself, as it was before.
     Own(&'a PodInfo),
+    /// An object that pods refer to.
+    Related(&'a Related),
     /// Nothing that a hint could read; all who wait for the kind are woken.
     Other,
 }

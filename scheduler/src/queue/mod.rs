@@ -156,15 +156,17 @@ impl Queue {
         Some((entry.pod.clone(), entry.history))
     }
 
-    /// No node fitted: the pod waits for a change that its `rejectors` asked for.
-    pub fn refused(&mut self, uid: &Uid, rejectors: Vec<&'static str>, now: Timestamp) {
-        let Some(&ticket) = self.tickets.get(uid) else { return };
-        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+    /// No node fitted: the pod waits for a change that its `rejectors` asked for. Answers its history.
+    pub fn refused(&mut self, uid: &Uid, rejectors: Vec<&'static str>, now: Timestamp) -> Option<History> {
+        let &ticket = self.tickets.get(uid)?;
+        let entry = self.entries.get_mut(&ticket)?;
+        let history = entry.history;
         (entry.queued, entry.errors) = (now, 0);
         entry.refused += 1;
         entry.rejectors = rejectors;
         let wakes = self.profiles.wakeups(&entry.pod, &entry.rejectors);
         self.put(ticket, Place::Parked { since: now, wakes }, "ScheduleAttemptFailure", now);
+        Some(history)
     }
 
     /// Something broke on the way: the pod is tried again after a back-off, whatever changes meanwhile. Answers its

@@ -6,10 +6,16 @@ use crate::framework::{Wakeup, WakeupSet};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Waiting {
     since: BTreeSet<(Timestamp, Ticket)>,
     by_kind: [BTreeSet<Ticket>; Wakeup::ALL.len()],
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { since: BTreeSet::new(), by_kind: std::array::from_fn(|_| BTreeSet::new()) }
+    }
 }
 
 impl Waiting {

@@ -71,6 +71,7 @@ impl Driven {
 
     fn carry_out(&mut self, effect: Effect, outcome: &impl Fn(&PodInfo) -> Result<(), WriteError>) {
         match effect {
+            Effect::Prepare { pod, writes } => self.log.push(format!("{} needs {writes:?}", pod.name())),
             Effect::Bind { pod, node, .. } => {
                 let outcome = outcome(&pod);
                 let bound = outcome.is_ok();

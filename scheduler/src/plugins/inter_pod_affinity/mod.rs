@@ -71,7 +71,7 @@ impl Plugin for InterPodAffinity {
             Subject::Node { now, .. } => {
                 own.affinity.iter().all(|term| now.labels().contains_key(&term.topology_key))
             }
-            Subject::Own(_) | Subject::Other => true,
+            Subject::Own(_) | Subject::Related(_) | Subject::Other => true,
         }
     }
 

@@ -107,7 +107,7 @@ impl Plugin for PodTopologySpread {
                 has_keys(Some(now.labels()))
                     || before.is_some_and(|node| has_keys(node.metadata.labels.as_ref()))
             }
-            Subject::Own(_) | Subject::Other => true,
+            Subject::Own(_) | Subject::Related(_) | Subject::Other => true,
         }
     }
 

@@ -1,0 +1,56 @@
+//! The writes that come before a bind, as merge patches of single objects.
+//!
+//! Sent in order; the first that fails ends it. What was taken is answered as the server has it then, so that the
+//! state knows it before the watch shows it.
+
+use crate::framework::{Target, Write};
+use crate::related::Related;
+use crate::state::WriteError;
+use crate::volumes::{Claim, PersistentVolume};
+use kube::Client;
+use kube::api::{Patch, PatchParams};
+use kube::core::Request;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// Sends them. Answers what was taken, and which plugin's write failed, if one did.
+pub(crate) async fn send(
+    client: &Client,
+    writes: Vec<Write>,
+) -> (Vec<Related>, Result<(), (&'static str, WriteError)>) {
+    let mut wrote = Vec::new();
+    for write in writes {
+        match patch(client, &write).await {
+            Ok(object) => wrote.push(object),
+            Err(error) => return (wrote, Err((write.plugin, error))),
+        }
+    }
+    (wrote, Ok(()))
+}
+
+async fn patch(client: &Client, write: &Write) -> Result<Related, WriteError> {
+    Ok(match &write.target {
+        Target::Volume(name) => {
+            let volume: PersistentVolume =
+                merge(client, "/api/v1/persistentvolumes", name, &write.patch).await?;
+            Related::Volume(Arc::new(volume))
+        }
+        Target::Claim(key) => {
+            let path = format!("/api/v1/namespaces/{}/persistentvolumeclaims", key.namespace);
+            let claim: Claim = merge(client, &path, &key.name, &write.patch).await?;
+            Related::Claim(Arc::new(claim))
+        }
+    })
+}
+
+async fn merge<K: DeserializeOwned>(
+    client: &Client,
+    path: &str,
+    name: &str,
+    patch: &Value,
+) -> Result<K, WriteError> {
+    let request = Request::new(path).patch(name, &PatchParams::default(), &Patch::Merge(patch));
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    Ok(client.request(request).await?)
+}

@@ -1,0 +1,82 @@
+//! The objects besides nodes and pods that decide where a pod can run: storage now, in one event each.
+//!
+//! A [`Related`] object comes from a watch, or from the answer to a write of ours. Which pods wait for one is told by
+//! its [`Key`]: a claim is known by its own name, a volume by that of the claim it is bound to.
+
+mod kind;
+
+pub(crate) use kind::{kind, nullable};
+
+use crate::volumes::{
+    Claim, CsiDriver, CsiNode, CsiStorageCapacity, PersistentVolume, StorageClass, VolumeAttachment,
+};
+use std::fmt;
+use std::sync::Arc;
+
+/// Such an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Related {
+    /// A PersistentVolume.
+    Volume(Arc<PersistentVolume>),
+    /// A PersistentVolumeClaim.
+    Claim(Arc<Claim>),
+    /// A StorageClass.
+    Class(Arc<StorageClass>),
+    /// A CSINode.
+    CsiNode(Arc<CsiNode>),
+    /// A CSIDriver.
+    CsiDriver(Arc<CsiDriver>),
+    /// A CSIStorageCapacity.
+    Capacity(Arc<CsiStorageCapacity>),
+    /// A VolumeAttachment.
+    Attachment(Arc<VolumeAttachment>),
+}
+
+/// A namespace and a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// Empty for cluster-wide objects.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl Key {
+    /// The key of an object in a namespace.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+/// `persistentvolumeclaim NAMESPACE/NAME`.
+impl fmt::Display for Related {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, metadata) = match self {
+            Self::Volume(object) => ("persistentvolume", &object.metadata),
+            Self::Claim(object) => ("persistentvolumeclaim", &object.metadata),
+            Self::Class(object) => ("storageclass", &object.metadata),
+            Self::CsiNode(object) => ("csinode", &object.metadata),
+            Self::CsiDriver(object) => ("csidriver", &object.metadata),
+            Self::Capacity(object) => ("csistoragecapacity", &object.metadata),
+            Self::Attachment(object) => ("volumeattachment", &object.metadata),
+        };
+        write!(f, "{kind} ")?;
+        if let Some(namespace) = &metadata.namespace {
+            write!(f, "{namespace}/")?;
+        }
+        f.write_str(metadata.name.as_deref().unwrap_or_default())
+    }
+}
+
+impl Related {
+    /// The claim that a binding waiting for claims has to be looked at for, if this concerns one.
+    pub fn claim(&self) -> Option<Key> {
+        match self {
+            Self::Claim(claim) => Some(claim.key()),
+            Self::Volume(volume) => {
+                volume.spec.claim_ref.as_ref().map(|claim| Key::new(&*claim.namespace, &*claim.name))
+            }
+            _ => None,
+        }
+    }
+}
