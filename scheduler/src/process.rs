@@ -4,6 +4,8 @@
 //! then with an error, so that nothing it still thinks is acted on.
 
 use crate::config::Config;
+use crate::decisions::Desk;
+use crate::explain;
 use crate::metrics::Metrics;
 use crate::pod::DEFAULT_SCHEDULER;
 use crate::run::{Surroundings, run_in};
@@ -14,7 +16,7 @@ use component::metrics::Registry;
 use component::process::until_stopped;
 use component::random::Random;
 use component::ready::Readiness;
-use component::serve::{Health, serve};
+use component::serve::{Endpoints, Health, Pages, serve_pages};
 use component::tasks::Tasks;
 
 /// The port of kube-scheduler.
@@ -78,14 +80,18 @@ pub async fn command(args: Args) -> anyhow::Result<()> {
     let client = args.client.client().await?;
     let registry = Registry::of_process();
     let informers = Informers::new(client.clone(), tasks.child(), clock.clone());
+    let desk = Desk::default();
     if let Some(address) = args.serve.address(DEFAULT_PORT) {
         let health = Health::new(Readiness::new());
         health.informers(&informers);
-        let address = serve(address, Some(args.serve.tls()?), health, registry.clone(), &tasks).await?;
+        let pages = Pages::default();
+        explain::show(&pages, &desk, &clock);
+        let endpoints = Endpoints::new(health, registry.clone()).with(pages);
+        let address = serve_pages(address, Some(args.serve.tls()?), endpoints, &tasks).await?;
         tracing::info!(%address, "serving health and metrics");
     }
     let metrics = Metrics::new(&registry);
-    let surroundings = Surroundings { random, metrics, ..Surroundings::new(client, informers, clock) };
+    let surroundings = Surroundings { random, metrics, desk, ..Surroundings::new(client, informers, clock) };
     until_stopped(run_in(config, surroundings, tasks.clone()), tasks).await
 }
 

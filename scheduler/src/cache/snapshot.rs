@@ -143,6 +143,27 @@ impl Snapshot {
         }
     }
 
+    /// A copy in which that node has the pod no more: for what-if questions.
+    #[must_use]
+    pub fn without_pod(&self, node: &NodeName, uid: &Uid) -> Self {
+        let mut copy = self.clone();
+        if let Some(info) = copy.node_mut(node) {
+            info.remove_pod(uid);
+        }
+        copy
+    }
+
+    /// A copy with this node, new or in the place of the one of its name (whose pods stay): for what-if questions.
+    #[must_use]
+    pub fn with_node(&self, node: Arc<Node>) -> Self {
+        let (mut copy, name) = (self.clone(), NodeName::of(&node));
+        match copy.by_name.contains_key(&name) {
+            true => copy.replace_node(&name, node),
+            false => copy.insert(NodeInfo::new(node)),
+        }
+        copy
+    }
+
     /// A node to change; copied first if a clone of the snapshot holds it too.
     pub(super) fn node_mut(&mut self, name: &NodeName) -> Option<&mut NodeInfo> {
         self.by_name.get(name).map(|at| Arc::make_mut(&mut self.nodes[*at]))

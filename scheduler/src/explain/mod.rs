@@ -1,8 +1,18 @@
 //! Why a pod is where it is, why it waits, and what would help: the decision told for people.
 //!
 //! Pure functions over a snapshot, a pod and a profile; they ask the plugins themselves (the plain definition in
-//! `cycle`), so that an answer can never differ from what scheduling does.
+//! `cycle`), so that an answer can never differ from what scheduling does. `page` serves them over the scheduler's
+//! port, `command` is `steersman explain`, `render` its tables.
 
+pub mod amounts;
+mod look;
+mod node;
+mod numbers;
+mod page;
+mod relax;
+pub mod report;
 mod scores;
 
+pub use look::{Case, explain, outlook};
+pub use page::{DECISIONS, show};
 pub use scores::{Ranked, Ranking, rank, rank_these};

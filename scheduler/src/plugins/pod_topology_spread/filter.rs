@@ -29,14 +29,19 @@ struct Check<'a> {
 
 /// How many pods each domain of a constraint has.
 #[derive(Clone, Debug)]
-struct Domains<'a> {
-    counts: FxHashMap<&'a str, i64>,
+pub(super) struct Domains<'a> {
+    pub(super) counts: FxHashMap<&'a str, i64>,
     /// The least of the counts, or 0 when there are fewer domains than wanted.
-    least: i64,
+    pub(super) least: i64,
 }
 
 impl<'a> Domains<'a> {
-    fn new(constraint: &Constraint, all: &[Constraint], pod: &PodInfo, cluster: &'a Snapshot) -> Self {
+    pub(super) fn new(
+        constraint: &Constraint,
+        all: &[Constraint],
+        pod: &PodInfo,
+        cluster: &'a Snapshot,
+    ) -> Self {
         let mut counts: FxHashMap<&'a str, i64> = FxHashMap::default();
         for node in cluster.nodes() {
             if has_all_keys(node, all)

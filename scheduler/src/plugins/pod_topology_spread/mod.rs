@@ -8,6 +8,7 @@
 mod constraint;
 mod filter;
 mod score;
+mod skew;
 
 use super::args::{DefaultingType, PodTopologySpreadArgs};
 use crate::cache::{NodeInfo, Snapshot};
@@ -15,6 +16,7 @@ use crate::framework::{Change, Filter, Plugin, Score, Subject, Wakeup};
 use crate::pod::PodInfo;
 use constraint::{Constraint, Need};
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
+pub use skew::{Skew, skews};
 
 /// Upstream's PodTopologySpread.
 #[derive(Debug, Default)]
