@@ -69,6 +69,11 @@ impl Metrics {
         Measured { metrics: self.clone(), began: Instant::now(), labels, in_flight: in_flight.clone() }
     }
 
+    /// Where they are shown.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// The exposition text.
     pub(crate) fn encode(&self) -> String {
         self.registry.encode()

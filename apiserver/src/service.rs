@@ -79,7 +79,7 @@ impl Apiserver {
             kubelet_client: OnceLock::new(),
             components_here: Default::default(),
             token_key: OnceLock::new(),
-            metrics: Metrics::new(component::metrics::Registry::new()),
+            metrics: Metrics::new(component::metrics::Registry::of_process()),
             pages: Default::default(),
             tasks: tasks.clone(),
             config,
@@ -122,6 +122,11 @@ impl Apiserver {
     /// Where components of the same process add pages, for those who may read them (`nonResourceURLs`).
     pub fn pages(&self) -> &component::serve::Pages {
         &self.server.pages
+    }
+
+    /// What `/metrics` shows; other parts of the process may add theirs.
+    pub fn registry(&self) -> component::metrics::Registry {
+        self.server.metrics.registry().clone()
     }
 
     /// What must be ready before `/readyz` says so.

@@ -38,45 +38,49 @@ impl ClientArgs {
 }
 
 /// Whether and how several copies of the component take turns.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct LeaderArgs {
-    /// Work only while holding the lease, so that of several copies one works
-    #[arg(long, default_value_t = true, action = ArgAction::Set, num_args = 0..=1,
-        default_missing_value = "true", require_equals = true)]
-    pub leader_elect: bool,
+    /// Work only while holding the lease, so that of several copies one works [default: true]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub leader_elect: Option<bool>,
 
-    /// How long others wait for a leader that no longer renews
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
-    pub leader_elect_lease_duration: Duration,
+    /// How long others wait for a leader that no longer renews [default: 15s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub leader_elect_lease_duration: Option<Duration>,
 
-    /// How long a leader tries to renew before it gives up; less than the lease duration
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
-    pub leader_elect_renew_deadline: Duration,
+    /// How long a leader tries to renew before it gives up; less than the lease duration [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub leader_elect_renew_deadline: Option<Duration>,
 
-    /// Pause between attempts to acquire or renew
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
-    pub leader_elect_retry_period: Duration,
+    /// Pause between attempts to acquire or renew [default: 2s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub leader_elect_retry_period: Option<Duration>,
+
+    /// Kind of the lock: leases, the only one there is
+    #[arg(long, value_name = "KIND", value_parser = ["leases"])]
+    pub leader_elect_resource_lock: Option<String>,
 
     /// Name of the lease; the component's if absent
     #[arg(long, value_name = "NAME")]
     pub leader_elect_resource_name: Option<String>,
 
-    /// Namespace of the lease
-    #[arg(long, value_name = "NAMESPACE", default_value = "kube-system")]
-    pub leader_elect_resource_namespace: String,
+    /// Namespace of the lease [default: kube-system]
+    #[arg(long, value_name = "NAMESPACE")]
+    pub leader_elect_resource_namespace: Option<String>,
 }
 
 impl LeaderArgs {
     /// The election these flags ask for; `None` if it is switched off.
     #[must_use]
     pub fn config(&self, default_name: &str, identity: String) -> Option<LeaderConfig> {
-        self.leader_elect.then(|| LeaderConfig {
-            name: self.leader_elect_resource_name.clone().unwrap_or_else(|| default_name.to_owned()),
-            namespace: self.leader_elect_resource_namespace.clone(),
-            identity,
-            lease_duration: self.leader_elect_lease_duration,
-            renew_deadline: self.leader_elect_renew_deadline,
-            retry_period: self.leader_elect_retry_period,
+        let usual = LeaderConfig::new(default_name, "kube-system", identity);
+        self.leader_elect.unwrap_or(true).then(|| LeaderConfig {
+            name: self.leader_elect_resource_name.clone().unwrap_or(usual.name),
+            namespace: self.leader_elect_resource_namespace.clone().unwrap_or(usual.namespace),
+            identity: usual.identity,
+            lease_duration: self.leader_elect_lease_duration.unwrap_or(usual.lease_duration),
+            renew_deadline: self.leader_elect_renew_deadline.unwrap_or(usual.renew_deadline),
+            retry_period: self.leader_elect_retry_period.unwrap_or(usual.retry_period),
         })
     }
 }
@@ -217,7 +221,7 @@ mod tests {
         ];
         let all = All::parse_from(flags);
         assert!(all.leader.config("sched", "me".to_owned()).is_none());
-        assert_eq!(all.leader.leader_elect_lease_duration, Duration::from_secs(90));
+        assert_eq!(all.leader.leader_elect_lease_duration, Some(Duration::from_secs(90)));
         assert!(all.serve.address(10259).is_none());
         assert_eq!(all.log.verbosity, 4);
         assert!(All::try_parse_from(["x", "--tls-cert-file=a"]).is_err());

@@ -34,7 +34,12 @@ pub fn place(
     if let Some(node) = promised(pod, &checks, cluster) {
         return Ok(Placement { node, feasible: 1 });
     }
-    let feasible = fitting(pod, &checks, cluster)?;
+    let sample = profile.enough(cluster.len()).map(|enough| Sample {
+        enough,
+        // Upstream goes on where the last search stopped, for the same reason: no node is always the last.
+        start: usize::try_from(random.below(cluster.len() as u64)).unwrap_or(0),
+    });
+    let feasible = search(pod, &checks, cluster, sample)?;
     let node = match feasible.as_slice() {
         [only] => only,
         several => several[best(&score(pod, profile, cluster, several), random)],
@@ -55,6 +60,24 @@ pub fn fitting<'a>(
     checks: &Checks<'_>,
     cluster: &'a Snapshot,
 ) -> Result<Vec<&'a NodeInfo>, Failure> {
+    search(pod, checks, cluster, None)
+}
+
+/// A search that ends early. See [`Profile::sampling`].
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    /// Fitting nodes after which it ends.
+    enough: usize,
+    /// The node it begins with.
+    start: usize,
+}
+
+fn search<'a>(
+    pod: &PodInfo,
+    checks: &Checks<'_>,
+    cluster: &'a Snapshot,
+    sample: Option<Sample>,
+) -> Result<Vec<&'a NodeInfo>, Failure> {
     let mut feasible = Vec::new();
     let mut rejections = Vec::new();
     let mut ask = |at: usize| {
@@ -63,10 +86,16 @@ pub fn fitting<'a>(
             None => feasible.push(node),
             Some((plugin, verdict)) => rejections.push(Rejection { node: at, plugin, verdict }),
         }
+        feasible.len()
     };
-    match &checks.only {
-        None => (0..cluster.len()).for_each(&mut ask),
-        Some(names) => names.iter().filter_map(|name| cluster.position(name)).for_each(&mut ask),
+    match (&checks.only, sample) {
+        (Some(names), _) => {
+            names.iter().filter_map(|name| cluster.position(name)).for_each(|at| _ = ask(at));
+        }
+        (None, None) => (0..cluster.len()).for_each(|at| _ = ask(at)),
+        (None, Some(Sample { enough, start })) => {
+            let _ = (start..cluster.len()).chain(0..start).find(|at| ask(*at) >= enough);
+        }
     }
     if feasible.is_empty() {
         return Err(Failure::no_fit(cluster.len(), rejections, checks.only_by.clone()));

@@ -12,6 +12,7 @@ pub mod cycle;
 pub mod decisions;
 pub mod explain;
 pub mod failure;
+mod flags;
 pub mod framework;
 pub mod metrics;
 pub mod plugins;
@@ -29,5 +30,6 @@ pub mod volumes;
 mod watch;
 
 pub use config::Config;
-pub use process::{Args, command};
+pub use flags::Args;
+pub use process::command;
 pub use run::{Error, Surroundings, run, run_in};

@@ -28,6 +28,8 @@ const DECISIONS_A_ROUND: usize = 32;
 pub struct Surroundings {
     /// Sends its writes.
     pub client: Client,
+    /// Holds its lease: no queue of other requests may delay that.
+    pub elector: Client,
     /// Shows it pods, nodes and budgets.
     pub informers: Informers,
     /// Its time.
@@ -38,13 +40,22 @@ pub struct Surroundings {
     pub metrics: Metrics,
     /// Where others ask what it knows.
     pub desk: Desk,
+    /// Where that is shown.
+    pub registry: Registry,
 }
 
 impl Surroundings {
     /// With randomness of its own, and metrics that nobody reads.
     pub fn new(client: Client, informers: Informers, clock: Clock) -> Self {
-        let metrics = Metrics::new(&Registry::new());
-        Self { client, informers, clock, random: Random::from_entropy(), metrics, desk: Desk::default() }
+        Self::measured(client, informers, clock, Registry::new())
+    }
+
+    /// With randomness of its own, and its metrics in the registry of the process.
+    pub fn measured(client: Client, informers: Informers, clock: Clock, registry: Registry) -> Self {
+        let metrics = Metrics::new(&registry);
+        let elector = client.clone();
+        let random = Random::from_entropy();
+        Self { client, elector, informers, clock, random, metrics, desk: Desk::default(), registry }
     }
 }
 
@@ -86,8 +97,10 @@ pub async fn run_in(config: Config, surroundings: Surroundings, tasks: Tasks) ->
         decide(&config, &surroundings, &sources, &tasks).await;
         return Ok(());
     };
+    let lease = leader.name.clone();
     let leadership =
-        component::leader::elect(surroundings.client.clone(), leader, surroundings.clock.clone(), &tasks);
+        component::leader::elect(surroundings.elector.clone(), leader, surroundings.clock.clone(), &tasks);
+    leadership.measure(&surroundings.registry, &lease);
     tokio::select! {
         () = &mut stopping => return Ok(()),
         () = leadership.acquired() => {}

@@ -45,7 +45,8 @@ impl ControlPlane {
             clock: clock.clone(),
         };
         crew.run("controllers", &policies, controllers::run_in(config, surroundings, policies.clone()));
-        let surroundings = scheduler::Surroundings::new(as_user("system:kube-scheduler"), informers, clock);
+        let (client, registry) = (as_user("system:kube-scheduler"), started.apiserver.registry());
+        let surroundings = scheduler::Surroundings::measured(client, informers, clock, registry);
         let config = scheduler::Config::default();
         crew.run("scheduler", &policies, scheduler::run_in(config, surroundings, policies.clone()));
         ["controller-manager", "scheduler"].into_iter().for_each(|name| started.apiserver.runs_here(name));

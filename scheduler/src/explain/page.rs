@@ -42,7 +42,10 @@ async fn answer(asked: Asked, desk: &Desk, clock: &Clock) -> (StatusCode, Value)
             Err(error) => Err(error),
         },
         _ => {
-            return refusal(StatusCode::NOT_FOUND, &format!("{DECISIONS}/NAMESPACE/NAME is the deepest path"));
+            return refusal(
+                StatusCode::NOT_FOUND,
+                &format!("{DECISIONS}/NAMESPACE/NAME is the deepest path"),
+            );
         }
     };
     match answered {

@@ -24,6 +24,8 @@ pub struct Enabled {
 pub struct Points {
     /// PreEnqueue.
     pub gate: bool,
+    /// QueueSort.
+    pub order: bool,
     /// PreFilter and Filter.
     pub filter: bool,
     /// PreScore and Score.
@@ -36,19 +38,29 @@ pub struct Points {
     pub permit: bool,
     /// PreBind.
     pub pre_bind: bool,
+    /// Bind.
+    pub bind: bool,
 }
 
 impl Points {
     /// Every role the plugin plays: upstream's MultiPoint.
-    pub const ALL: Self = Self {
-        gate: true,
-        filter: true,
-        score: true,
-        preempt: true,
-        reserve: true,
-        permit: true,
-        pre_bind: true,
-    };
+    pub const ALL: Self = Self::every(true);
+    /// No role at all.
+    pub const NONE: Self = Self::every(false);
+
+    const fn every(on: bool) -> Self {
+        Self {
+            gate: on,
+            order: on,
+            filter: on,
+            score: on,
+            preempt: on,
+            reserve: on,
+            permit: on,
+            pre_bind: on,
+            bind: on,
+        }
+    }
 }
 
 /// The plugins of one scheduler name.
@@ -57,12 +69,30 @@ pub struct Profile {
     /// `spec.schedulerName` of the pods it decides for; also the reporting controller of its events.
     pub scheduler_name: String,
     enabled: Vec<Enabled>,
+    /// Percent of the nodes.
+    sample: Option<u8>,
 }
+
+/// However few percent are asked for, a search goes on until so many nodes fit (upstream: minFeasibleNodesToFind).
+const SAMPLE_MIN: usize = 100;
 
 impl Profile {
     /// A profile of these plugins, asked in this order.
     pub fn new(scheduler_name: impl Into<String>, enabled: Vec<Enabled>) -> Self {
-        Self { scheduler_name: scheduler_name.into(), enabled }
+        Self { scheduler_name: scheduler_name.into(), enabled, sample: None }
+    }
+
+    /// Looks for fitting nodes only until this percentage of all nodes fits (upstream's percentageOfNodesToScore), and
+    /// chooses among those. `None`: looks at every node.
+    #[must_use]
+    pub fn sampling(self, percentage: Option<u8>) -> Self {
+        Self { sample: percentage.filter(|percentage| *percentage < 100), ..self }
+    }
+
+    /// How many fitting nodes are enough among `nodes`; `None`: every node is to be looked at.
+    pub fn enough(&self, nodes: usize) -> Option<usize> {
+        let enough = (nodes * usize::from(self.sample?) / 100).max(SAMPLE_MIN);
+        (enough < nodes).then_some(enough)
     }
 
     /// All its plugins.
@@ -120,7 +150,7 @@ impl Profile {
 
     /// The first plugin that binds.
     pub fn binder(&self) -> Option<&dyn Bind> {
-        self.enabled.iter().find_map(|enabled| enabled.plugin.bind())
+        self.enabled.iter().filter(|enabled| enabled.points.bind).find_map(|enabled| enabled.plugin.bind())
     }
 
     /// The first gate that holds the pod back, with its reason.
@@ -137,6 +167,7 @@ impl Profile {
     pub fn rank(&self, pod: &PodInfo, since: Timestamp) -> Rank {
         self.enabled
             .iter()
+            .filter(|enabled| enabled.points.order)
             .find_map(|enabled| enabled.plugin.order())
             .map_or((0, since), |order: &dyn Order| order.rank(pod, since))
     }

@@ -10,11 +10,18 @@ pub struct Backoff {
     pub initial: SignedDuration,
     /// Never longer than this (podMaxBackoffSeconds); zero turns the back-off off.
     pub max: SignedDuration,
+    /// After this long without a change that helps, a parked pod is tried again anyway
+    /// (`--pod-max-in-unschedulable-pods-duration`).
+    pub parked: SignedDuration,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { initial: SignedDuration::from_secs(1), max: SignedDuration::from_secs(10) }
+        Self {
+            initial: SignedDuration::from_secs(1),
+            max: SignedDuration::from_secs(10),
+            parked: super::PARKED_LIMIT,
+        }
     }
 }
 

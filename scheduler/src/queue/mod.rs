@@ -1,7 +1,7 @@
 //! The queue: every pod that waits for a node, in exactly one place, and why it waits there.
 //!
 //! Active (ready, by rank), back-off (ready at a time), parked (refused; waits for a change that may help, at most
-//! [`PARKED_LIMIT`]), gated (not to be tried at all), in flight (taken by a cycle or being bound). Owned by the
+//! [`Backoff::parked`]), gated (not to be tried at all), in flight (taken by a cycle or being bound). Owned by the
 //! scheduler's one task; the time is passed in. Writes nothing. Upstream: `backend/queue`.
 
 mod backoff;
@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use waiting::Waiting;
 
-/// After this long without a change that helps, a parked pod is tried again anyway (upstream: 5 min).
+/// How long a pod is parked when nothing else is configured (upstream: 5 min).
 pub const PARKED_LIMIT: SignedDuration = SignedDuration::from_mins(5);
 
 /// The queue. See the file header.
@@ -204,7 +204,7 @@ impl Queue {
             self.activate(ticket, "BackoffComplete", now);
         }
         while let Some((since, ticket)) = self.waiting.longest() {
-            if now.duration_since(since) < PARKED_LIMIT {
+            if now.duration_since(since) < self.backoff.parked {
                 break;
             }
             self.enqueue(ticket, "UnschedulableTimeout", now);
@@ -214,7 +214,7 @@ impl Queue {
     /// When [`Self::pop`] may have something although nothing changes; `None`: only a change can help.
     pub fn next_due(&self) -> Option<Timestamp> {
         let backoff = self.erring.first().map(|(until, ..)| *until);
-        let parked = self.waiting.longest().map(|(since, _)| since + PARKED_LIMIT);
+        let parked = self.waiting.longest().map(|(since, _)| since + self.backoff.parked);
         backoff.into_iter().chain(parked).min()
     }
 

@@ -1,0 +1,22 @@
+//! The plugins themselves, made from their arguments.
+
+use super::args::Args;
+use crate::framework::Plugin;
+use crate::plugins::{
+    self, BalancedAllocation, InterPodAffinity, NodeAffinity, NodeResourcesFit, PodTopologySpread,
+};
+
+/// The plugin of this name; `None`: there is none.
+pub(super) fn plugin(name: &str, args: &Args) -> Option<Box<dyn Plugin>> {
+    Some(match name {
+        "InterPodAffinity" => Box::new(InterPodAffinity::new(&args.inter_pod_affinity)),
+        "NodeAffinity" => Box::new(NodeAffinity::new(&args.node_affinity)),
+        "NodeResourcesBalancedAllocation" => Box::new(BalancedAllocation::new(&args.balanced_allocation)),
+        "NodeResourcesFit" => Box::new(NodeResourcesFit::new(&args.fit)),
+        "PodTopologySpread" => Box::new(PodTopologySpread::new(&args.topology_spread)),
+        _ => {
+            let all = plugins::defaults().into_iter().map(|enabled| enabled.plugin);
+            return all.into_iter().find(|plugin| plugin.name() == name);
+        }
+    })
+}
