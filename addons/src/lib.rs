@@ -1,1 +1,3 @@
-//! What runs in a cluster beside the control plane, a module each. None is written yet; cluster DNS comes first.
+//! What runs in a cluster beside the control plane, a module each: `dns` is the cluster's DNS server.
+
+pub mod dns;

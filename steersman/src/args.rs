@@ -24,6 +24,8 @@ enum Command {
     Scheduler(scheduler::Args),
     /// The node agent alone, for any cluster.
     NodeAgent(node_agent::Args),
+    /// The cluster's DNS server alone, for any cluster.
+    Dns(addons::dns::Args),
 }
 
 /// `steersman up`.
@@ -75,6 +77,7 @@ impl Args {
             Command::Controllers(args) => controllers::command(args).await,
             Command::Scheduler(args) => scheduler::command(args).await,
             Command::NodeAgent(args) => node_agent::command(args).await,
+            Command::Dns(args) => addons::dns::command(args).await,
         }
     }
 }
