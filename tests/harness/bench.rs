@@ -57,10 +57,8 @@ impl Report {
     /// When the file cannot be written.
     pub fn finish(self) {
         say(&table(&self.figures));
-        let directory = target().join("bench");
-        let path = directory.join(format!("{}.json", self.name));
         let json = serde_json::to_vec_pretty(&self.figures).expect("figures encode");
-        std::fs::create_dir_all(&directory).and_then(|()| std::fs::write(&path, json)).expect("target/bench");
+        let path = write(&format!("{}.json", self.name), &json).expect("target/bench");
         say(&format!("written to {}", path.display()));
     }
 }
@@ -142,6 +140,18 @@ pub fn reset_peak(process: u32) {
     std::fs::write(format!("/proc/{process}/clear_refs"), "5").expect("the process is ours");
 }
 
+/// Writes a file of this name into `target/bench`.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(name: &str, content: &[u8]) -> std::io::Result<PathBuf> {
+    let directory = target().join("bench");
+    let path = directory.join(name);
+    std::fs::create_dir_all(&directory)?;
+    std::fs::write(&path, content)?;
+    Ok(path)
+}
+
 /// A directory for data on the disk that holds the build, which is a real one where `/tmp` may be memory. Gone when
 /// dropped.
 ///
@@ -161,7 +171,7 @@ pub fn say(line: &str) {
 }
 
 /// Clock ticks in a second: USER_HZ is 100 on every Linux.
-const TICKS: f64 = 100.0;
+pub const TICKS: f64 = 100.0;
 
 fn target() -> PathBuf {
     let program = std::env::current_exe().expect("own path");
