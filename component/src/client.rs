@@ -4,6 +4,7 @@
 //! which can create an object with `generateName` twice; here only reads are sent again, and everybody else
 //! learns of the failure and decides. A wrong kubeconfig gives one sentence that says what to check.
 
+pub mod lean;
 mod limit;
 
 pub use limit::limited;

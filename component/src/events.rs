@@ -5,36 +5,24 @@
 //! Writes Events only.
 
 mod correlate;
+mod send;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Time};
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client, Resource};
-use serde_json::json;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{Client, Resource};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::tasks::Tasks;
-use correlate::{Correlator, Step};
+use correlate::Correlator;
+use send::{Outbox, Sender};
 
 /// Events that may wait to be sent. More than upstream's 1000: a rollout of 3,000 pods gives as many `Scheduled` in
 /// a few seconds, and a missing one is missed in `kubectl describe`.
 const QUEUE: usize = 8192;
-
-/// How long the server may take for one event.
-const SEND_LIMIT: Duration = Duration::from_secs(30);
-
-/// How many names are tried for an event whose name is taken.
-const NAME_ATTEMPTS: i128 = 16;
-
-/// How long events that wait may still be sent at shutdown.
-const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// Longest message; longer ones are cut (upstream's limit of `note`).
 const MAX_MESSAGE: usize = 1024;
@@ -101,9 +89,7 @@ impl Recorder {
         let (queue, records) = mpsc::channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let sender = Sender {
-            client,
-            component: component.into(),
-            host,
+            outbox: Arc::new(Outbox { client, component: component.into(), host }),
             correlator: Correlator::new(),
             dropped: Arc::clone(&dropped),
         };
@@ -174,147 +160,6 @@ fn shortened(mut message: String) -> String {
         message.push_str(CUT);
     }
     message
-}
-
-/// The task behind the recorders.
-struct Sender {
-    client: Client,
-    component: String,
-    host: Option<String>,
-    correlator: Correlator,
-    dropped: Arc<AtomicU64>,
-}
-
-impl Sender {
-    async fn run(mut self, mut records: mpsc::Receiver<Record>, stopping: impl Future<Output = ()> + Send) {
-        let mut stopping = std::pin::pin!(stopping);
-        loop {
-            let record = tokio::select! {
-                biased;
-                () = &mut stopping => break,
-                record = records.recv() => record,
-            };
-            let Some(record) = record else { return };
-            self.send(record).await;
-        }
-        let drain = async {
-            while let Ok(record) = records.try_recv() {
-                self.send(record).await;
-            }
-        };
-        if timeout(DRAIN_LIMIT, drain).await.is_err() {
-            tracing::debug!("events were left unsent");
-        }
-    }
-
-    async fn send(&mut self, record: Record) {
-        let sent = match self.correlator.next(&record) {
-            Step::Drop => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-            Step::Create { message } => self.create(&record, message).await,
-            Step::Repeat { name, count, message } => match self.repeat(&record, &name, count, &message).await
-            {
-                // It ran out or was deleted: the count goes on in a new one.
-                Err(kube::Error::Api(status)) if status.code == 404 => {
-                    self.create_counted(&record, message, count).await
-                }
-                sent => sent.map(|()| name),
-            },
-        };
-        match sent {
-            Ok(name) => self.correlator.sent(&record, name),
-            Err(error) => {
-                tracing::debug!(reason = record.reason, %error, "event was refused");
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-
-    async fn create(&self, record: &Record, message: String) -> Result<String, kube::Error> {
-        self.create_counted(record, message, 1).await
-    }
-
-    async fn create_counted(
-        &self,
-        record: &Record,
-        message: String,
-        count: i32,
-    ) -> Result<String, kube::Error> {
-        let mut event = self.event(record, message, count);
-        let mut attempt = 0;
-        loop {
-            let name = event_name(record, attempt);
-            event.metadata.name = Some(name.clone());
-            match limited(self.api(record).create(&PostParams::default(), &event)).await {
-                // Another event about the object in the same nanosecond, which paused time makes likely.
-                Err(kube::Error::Api(status)) if status.is_already_exists() && attempt < NAME_ATTEMPTS => {
-                    attempt += 1;
-                }
-                created => return created.map(|_| name),
-            }
-        }
-    }
-
-    async fn repeat(
-        &self,
-        record: &Record,
-        name: &str,
-        count: i32,
-        message: &str,
-    ) -> Result<(), kube::Error> {
-        let patch = match record.action {
-            None => json!({ "count": count, "lastTimestamp": Time(record.at), "message": message }),
-            Some(_) => json!({ "series": { "count": count, "lastObservedTime": MicroTime(record.at) } }),
-        };
-        let patch = Patch::Merge(patch);
-        limited(self.api(record).patch(name, &PatchParams::default(), &patch)).await.map(drop)
-    }
-
-    fn api(&self, record: &Record) -> Api<Event> {
-        Api::namespaced(self.client.clone(), namespace(record))
-    }
-
-    fn event(&self, record: &Record, message: String, count: i32) -> Event {
-        let regarding = &record.regarding;
-        let metadata = ObjectMeta { namespace: Some(namespace(record).to_owned()), ..ObjectMeta::default() };
-        let modern = record.action.is_some();
-        let instance = self.host.clone().unwrap_or_else(|| self.component.clone());
-        Event {
-            metadata,
-            involved_object: regarding.clone(),
-            reason: Some(record.reason.clone()),
-            message: Some(message),
-            type_: Some(record.kind.name().to_owned()),
-            action: record.action.map(str::to_owned),
-            event_time: modern.then_some(MicroTime(record.at)),
-            count: (!modern).then_some(count),
-            first_timestamp: (!modern).then_some(Time(record.at)),
-            last_timestamp: (!modern).then_some(Time(record.at)),
-            source: (!modern)
-                .then(|| EventSource { component: Some(self.component.clone()), host: self.host.clone() }),
-            reporting_component: Some(self.component.clone()),
-            reporting_instance: modern.then_some(instance).or_else(|| self.host.clone()),
-            related: None,
-            series: None,
-        }
-    }
-}
-
-/// Object and time, as upstream names events.
-fn event_name(record: &Record, attempt: i128) -> String {
-    let object = record.regarding.name.as_deref().unwrap_or_default();
-    format!("{object}.{:x}", record.at.as_nanosecond() + attempt)
-}
-
-/// The namespace an event lives in: its object's, or `default` for cluster-wide objects.
-fn namespace(record: &Record) -> &str {
-    record.regarding.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or("default")
-}
-
-async fn limited<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
-    timeout(SEND_LIMIT, request).await.unwrap_or_else(|late| Err(kube::Error::Service(late.into())))
 }
 
 #[cfg(test)]

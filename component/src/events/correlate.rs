@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Record, Type};
 
-/// Events that are remembered; the oldest is forgotten first.
+/// Events that are remembered. At twice as many the older half is forgotten at once, so that forgetting costs little.
 const MEMORY: usize = 4096;
 
 /// Events in a row about one object, and the time after which one more is allowed.
@@ -42,7 +42,7 @@ pub(super) struct Correlator {
 type Object = [String; 4];
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Group {
+pub(super) struct Group {
     object: Object,
     kind: Type,
     reason: String,
@@ -92,9 +92,7 @@ impl Correlator {
         let used = self.sequence;
         let sent = self.sent.entry((group, message)).or_insert(Sent { name: String::new(), count: 0, used });
         (sent.name, sent.count, sent.used) = (name, sent.count + 1, used);
-        if self.sent.len() > MEMORY {
-            forget_oldest(&mut self.sent, |sent| sent.used);
-        }
+        forget_older(&mut self.sent, |sent| sent.used);
     }
 
     /// Takes a token of the object's bucket.
@@ -107,9 +105,7 @@ impl Correlator {
         if allowed {
             *tokens -= 1.0;
         }
-        if self.rates.len() > MEMORY {
-            forget_oldest(&mut self.rates, |(_, counted)| *counted);
-        }
+        forget_older(&mut self.rates, |(_, counted)| *counted);
         allowed
     }
 
@@ -124,9 +120,7 @@ impl Correlator {
             similar.messages.push(record.message.clone());
         }
         let combined = similar.messages.len() > SIMILAR;
-        if self.groups.len() > MEMORY {
-            forget_oldest(&mut self.groups, |similar| similar.since);
-        }
+        forget_older(&mut self.groups, |similar| similar.since);
         if combined { format!("{COMBINED}{}", record.message) } else { record.message.clone() }
     }
 
@@ -139,7 +133,7 @@ impl Correlator {
 const COMBINED: &str = "(combined from similar events): ";
 
 impl Group {
-    fn of(record: &Record) -> Self {
+    pub(super) fn of(record: &Record) -> Self {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let of = &record.regarding;
         Self {
@@ -151,11 +145,19 @@ impl Group {
     }
 }
 
-fn forget_oldest<K: Ord + Clone, V, A: Ord>(memory: &mut BTreeMap<K, V>, age: impl Fn(&V) -> A) {
-    let oldest = memory.iter().min_by_key(|(_, value)| age(value)).map(|(key, _)| key.clone());
-    if let Some(oldest) = oldest {
-        memory.remove(&oldest);
+/// Keeps the younger half of a memory that is full; of those of one age as many as there is room for.
+fn forget_older<K: Ord, V, A: Ord + Copy>(memory: &mut BTreeMap<K, V>, age: impl Fn(&V) -> A) {
+    if memory.len() < 2 * MEMORY {
+        return;
     }
+    let mut ages: Vec<A> = memory.values().map(&age).collect();
+    let oldest_kept = *ages.select_nth_unstable(MEMORY).1;
+    let mut room = MEMORY - memory.values().filter(|value| age(value) > oldest_kept).count();
+    memory.retain(|_, value| {
+        let same = age(value) == oldest_kept && room > 0;
+        room -= usize::from(same);
+        same || age(value) > oldest_kept
+    });
 }
 
 #[cfg(test)]
@@ -210,6 +212,17 @@ mod tests {
         tokio::time::advance(REFILL).await;
         assert_ne!(step(&mut correlator, &event), Step::Drop);
         assert_eq!(step(&mut correlator, &event), Step::Drop);
+    }
+
+    #[test]
+    fn the_younger_half_is_kept() {
+        let mut memory: BTreeMap<usize, usize> = (0..2 * MEMORY).map(|key| (key, key / 3)).collect();
+        forget_older(&mut memory, |age| *age);
+        assert_eq!(memory.len(), MEMORY);
+        assert!(memory.contains_key(&(2 * MEMORY - 1)) && !memory.contains_key(&(MEMORY - 3)));
+        let mut same: BTreeMap<usize, u8> = (0..2 * MEMORY).map(|key| (key, 0)).collect();
+        forget_older(&mut same, |age| *age);
+        assert_eq!(same.len(), MEMORY);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,16 +6,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use bytes::Bytes;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::{ListParams, WatchParams};
-use kube::core::{Request, WatchEvent};
+use kube::core::{Request, Status, WatchEvent};
 use kube::{Client, Error};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
 use super::{Object, Selection, Shared, revision};
+use crate::client::lean::{self, Lines};
 use crate::clock::Clock;
 
 /// Objects a list request asks for, as client-go's pager does.
@@ -29,6 +29,9 @@ const WATCH_SECONDS: u32 = 290;
 
 /// Silence after which a watch counts as dead: the server should have closed it before.
 const WATCH_SILENCE: Duration = Duration::from_secs(295);
+
+/// Events that are taken in together, when they have come already.
+const BATCH: usize = 64;
 
 /// Pauses after failures double from the first to the last.
 const MIN_PAUSE: Duration = Duration::from_millis(200);
@@ -159,60 +162,96 @@ impl Source {
             Ok(request) => request,
             Err(error) => return End::Failed(Error::BuildRequest(error)),
         };
-        let events = match timeout(LIST_LIMIT, self.client.request_events::<K>(request)).await {
-            Ok(Ok(events)) => events,
+        let mut lines = match timeout(LIST_LIMIT, lean::watch(&self.client, request)).await {
+            Ok(Ok(lines)) => lines,
             Ok(Err(error)) => return ended(error),
             Err(late) => return End::Failed(Error::Service(late.into())),
         };
-        let mut events: BoxStream<'_, Result<WatchEvent<K>, Error>> = events.boxed();
         loop {
-            let event = match timeout(WATCH_SILENCE, events.try_next()).await {
-                Ok(Ok(Some(event))) => event,
-                Ok(Ok(None)) | Err(_) => return End::Closed,
-                Ok(Err(error)) if is_undecodable(&error) => {
-                    tracing::warn!(path = self.path, %error, "object skipped, it does not decode");
-                    continue;
-                }
-                Ok(Err(error)) => return ended(error),
-            };
-            let reached = match event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    let object = slimmed(object);
-                    let reached = object.meta().resource_version.clone();
-                    shared.store.write().apply(object);
-                    reached
-                }
-                WatchEvent::Deleted(object) => {
-                    let object = slimmed(object);
-                    let reached = object.meta().resource_version.clone();
-                    shared.store.write().delete(object);
-                    reached
-                }
-                WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
-                WatchEvent::Error(status) => return ended(Error::Api(status)),
-            };
+            let Ok(Some(first)) = timeout(WATCH_SILENCE, lines.next()).await else { return End::Closed };
+            let (reached, end) = self.take_in(first, &mut lines, shared);
             if let Some(reached) = reached {
                 shared.advance(revision(Some(&reached)));
                 *resource_version = reached;
             }
+            if let Some(end) = end {
+                return end;
+            }
         }
     }
+
+    /// Takes in a line and those behind it that have come already: the revision they reach, and how the watch ended
+    /// if it did.
+    fn take_in<K: Object>(
+        &self,
+        first: Bytes,
+        lines: &mut Lines,
+        shared: &Shared<K>,
+    ) -> (Option<String>, Option<End>) {
+        let (mut reached, mut line) = (None, first);
+        for taken in 1.. {
+            match self.decoded::<K>(&line) {
+                Ok(Some(event)) => match applied(event, shared) {
+                    Ok(revision) => reached = revision.or(reached),
+                    Err(end) => return (reached, Some(end)),
+                },
+                Ok(None) => {}
+                Err(end) => return (reached, Some(end)),
+            }
+            if taken == BATCH {
+                break;
+            }
+            match lines.ready() {
+                Some(next) => line = next,
+                None => break,
+            }
+        }
+        (reached, None)
+    }
+
+    /// The event of a line. `None` for one that cannot be read, which is skipped: the others must not wait for it.
+    fn decoded<K: Object>(&self, line: &[u8]) -> Result<Option<WatchEvent<K>>, End> {
+        let error = match serde_json::from_slice(line) {
+            Ok(event) => return Ok(Some(event)),
+            Err(error) => error,
+        };
+        // A server in trouble may send a bare Status. Every field of one is optional, so that any object is one.
+        match serde_json::from_slice::<Status>(line) {
+            Ok(status) if status.code != 0 || status.status.is_some() => {
+                Err(ended(Error::Api(status.boxed())))
+            }
+            _ => {
+                tracing::warn!(path = self.path, %error, "object skipped, it does not decode");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Takes an event in: the revision it reaches.
+fn applied<K: Object>(event: WatchEvent<K>, shared: &Shared<K>) -> Result<Option<String>, End> {
+    Ok(match event {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+            let object = slimmed(object);
+            let reached = object.meta().resource_version.clone();
+            shared.store.write().apply(object);
+            reached
+        }
+        WatchEvent::Deleted(object) => {
+            let object = slimmed(object);
+            let reached = object.meta().resource_version.clone();
+            shared.store.write().delete(object);
+            reached
+        }
+        WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
+        WatchEvent::Error(status) => return Err(ended(Error::Api(status))),
+    })
 }
 
 fn ended(error: Error) -> End {
     match error {
         Error::Api(status) if status.code == 410 => End::Expired,
         error => End::Failed(error),
-    }
-}
-
-/// Whether one event could not be read. kube takes such a line for a `Status` if it can, and as every field of one is
-/// optional, any JSON object is an empty one.
-fn is_undecodable(error: &Error) -> bool {
-    match error {
-        Error::SerdeError(_) => true,
-        Error::Api(status) => status.code == 0 && status.status.is_none(),
-        _ => false,
     }
 }
 
