@@ -57,6 +57,18 @@ impl Header {
         Self { text: text.into(), ends: ends.into(), fields: count, deleting }
     }
 
+    /// The same facts but for one field, by its place in the kind's row.
+    #[must_use]
+    pub fn with_field(&self, index: usize, value: &str) -> Self {
+        let mut text = String::with_capacity(self.text.len() + value.len());
+        let mut ends = Vec::with_capacity(self.ends.len());
+        for at in 0..self.ends.len() {
+            text.push_str(if at == FIELDS + index { value } else { self.part(at) });
+            ends.push(u32::try_from(text.len()).expect("bodies are limited to a few MiB"));
+        }
+        Self { text: text.into(), ends: ends.into(), fields: self.fields, deleting: self.deleting }
+    }
+
     /// `metadata.name`.
     pub fn name(&self) -> &str {
         self.part(NAME)
@@ -113,6 +125,8 @@ mod tests {
             (Some("x"), Some(""), None)
         );
         assert!(header.deleting());
+        let changed = header.with_field(1, "node-22");
+        assert_eq!(changed, Header::new(identity, ["", "node-22"], [("app", "x"), ("tier", "")], true));
         let empty = Header::default();
         assert_eq!((empty.name(), empty.field(0), empty.label("a"), empty.deleting()), ("", "", None, false));
     }

@@ -124,15 +124,20 @@ pub struct Record {
 }
 
 impl Record {
+    /// What stands before and after the digits of the revision inside the bytes.
+    pub fn around_revision(&self) -> (&[u8], &[u8]) {
+        around_revision(&self.bytes, self.cut as usize)
+    }
+
     /// The same object as a draft, to be written again with a new revision (a delete that keeps the last state).
     pub fn draft(&self) -> Draft {
-        let (head, tail) = around_revision(&self.bytes, self.cut as usize);
+        let (head, tail) = self.around_revision();
         Draft { head: head.to_vec(), tail: tail.to_vec() }
     }
 
     /// The same object with another `resourceVersion`: what a watch shows when the object leaves its selector.
     pub fn with_revision(&self, revision: Revision) -> Bytes {
-        let (head, tail) = around_revision(&self.bytes, self.cut as usize);
+        let (head, tail) = self.around_revision();
         let mut out = Vec::with_capacity(head.len() + tail.len() + digits(revision));
         out.extend_from_slice(head);
         push_revision(&mut out, revision);

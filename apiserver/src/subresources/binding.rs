@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::bound;
 use crate::field::{FieldError, Path};
 use crate::http::call::Call;
 use crate::http::query::WriteOptions;
@@ -15,8 +16,9 @@ use crate::kinds::Kind;
 use crate::object;
 use crate::server::Server;
 use crate::status::{ApiError, ApiResult, Status};
-use crate::verbs::decode;
+use crate::store::{CommitError, Expect, Write};
 use crate::verbs::transaction::{Part, Transaction};
+use crate::verbs::{self, decode};
 
 pub(super) async fn serve(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> ApiResult<Answer> {
     bind(server, call, kind, call.name()).await
@@ -33,10 +35,36 @@ pub(super) async fn bind(
     let binding = decode::foreign(call, "", "v1", "Binding", options.field_validation)?;
     check(&binding, name)?;
     let node = object::str_at(&binding, &["target", "name"]).to_owned();
-    let transaction = Transaction { server, call, kind, name, part: Part::Other, dry_run: options.dry_run };
     let now = server.clock.now_seconds().to_string();
-    transaction.run(|old| assign(old, &binding, &node, &now)).await?;
+    let short =
+        !options.dry_run && METADATA.iter().all(|map| object::at(&binding, &["metadata", map]).is_none());
+    if !(short && bind_bytes(server, call, kind, name, (object::uid(&binding), &node, &now)).await?) {
+        let dry_run = options.dry_run;
+        let transaction = Transaction { server, call, kind, name, part: Part::Binding, dry_run };
+        transaction.run(|old| assign(old, &binding, &node, &now)).await?;
+    }
     respond::success(StatusCode::CREATED, &Status::plain_success(201), call.output)
+}
+
+/// What a binding may add to the pod's metadata.
+const METADATA: [&str; 2] = ["annotations", "labels"];
+
+/// Binds without decoding the pod; false where that is not possible, and nothing has happened.
+async fn bind_bytes(
+    server: &Arc<Server>,
+    call: &Call,
+    kind: &Kind,
+    name: &str,
+    (uid, node, now): (&str, &str, &str),
+) -> ApiResult<bool> {
+    let record = verbs::record(server, kind, call.namespace(), name)?;
+    let Some(change) = bound::change(kind, &record, uid, node, now) else { return Ok(false) };
+    let write = Write { key: record.key.clone(), expect: Expect::Revision(record.revision), change };
+    match server.store.commit(write).await {
+        Ok(_) => Ok(true),
+        Err(CommitError::Conflict(_) | CommitError::Exists(_)) => Ok(false),
+        Err(error) => Err(ApiError::internal(error)),
+    }
 }
 
 fn check(binding: &Value, name: &str) -> ApiResult<()> {
@@ -56,7 +84,7 @@ fn check(binding: &Value, name: &str) -> ApiResult<()> {
     if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid("", "Binding", given, errors)) }
 }
 
-fn assign(pod: &Value, binding: &Value, node: &str, now: &str) -> ApiResult<Value> {
+pub(super) fn assign(pod: &Value, binding: &Value, node: &str, now: &str) -> ApiResult<Value> {
     let name = object::name(pod);
     let refuse = |why: String| Err(ApiError::conflict("", "pods/binding", name, &why));
     let uid = object::uid(binding);
@@ -78,7 +106,7 @@ fn assign(pod: &Value, binding: &Value, node: &str, now: &str) -> ApiResult<Valu
     }
     let mut new = pod.clone();
     object::set_at(&mut new, &["spec", "nodeName"], node);
-    for map in ["annotations", "labels"] {
+    for map in METADATA {
         let Some(given) = object::at(binding, &["metadata", map]).and_then(Value::as_object) else {
             continue;
         };

@@ -3,6 +3,7 @@
 //! Promise: one file a subresource; each goes through `verbs::transaction` when it writes.
 
 mod binding;
+mod bound;
 mod connect;
 mod container;
 mod eviction;

@@ -30,6 +30,8 @@ pub(crate) enum Part {
     Main,
     /// The status; everything else stays.
     Status,
+    /// A binding, whose rules the change has followed. It is no change of what is wanted: the generation stays.
+    Binding,
     /// A subresource with rules of its own, which the change has followed already. Metadata rules hold.
     Other,
 }
@@ -95,9 +97,10 @@ impl Transaction<'_> {
         match self.part {
             Part::Main => strategy.prepare_update(new, old),
             Part::Status => strategy.prepare_status_update(new, old),
-            Part::Other => {}
+            Part::Binding | Part::Other => {}
         }
-        if self.part != Part::Status && strategy.has_generation() && strategy.generation_changed(new, old) {
+        let wants = !matches!(self.part, Part::Status | Part::Binding);
+        if wants && strategy.has_generation() && strategy.generation_changed(new, old) {
             let generation = object::int_at(old, &["metadata", "generation"]).unwrap_or(0);
             object::set_at(new, &["metadata", "generation"], generation + 1);
         }
@@ -105,7 +108,7 @@ impl Transaction<'_> {
         let errors = match self.part {
             Part::Main => kind.validate_update(new, old),
             Part::Status => kind.validate_status_update(new, old),
-            Part::Other => Vec::new(),
+            Part::Binding | Part::Other => Vec::new(),
         };
         if !errors.is_empty() {
             return Err(ApiError::invalid(&kind.group, &kind.kind, self.name, errors));
