@@ -2,19 +2,20 @@
 
 use crate::pod::{NodeName, PodInfo};
 use crate::state::{Nomination, WriteError};
+use component::client::lean;
 use component::events::{self, Recorder, Type};
 use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Api, Client};
+use kube::core::Request;
+use kube::{Client, Resource};
 use objects::views::Pod;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 /// POSTs the binding.
 pub(crate) async fn bind(client: &Client, pod: &PodInfo, body: &Value) -> Result<(), WriteError> {
-    let _: IgnoredAny =
-        pods(client, pod).create_subresource("binding", pod.name(), &PostParams::default(), body).await?;
-    Ok(())
+    let body = serde_json::to_vec(body).map_err(kube::Error::SerdeError)?;
+    let request = pods(pod).create_subresource("binding", pod.name(), &PostParams::default(), body);
+    Ok(lean::write(client, request).await?)
 }
 
 /// Marks the victim as disrupted and deletes it with its grace period. A victim that is gone already is fine.
@@ -33,16 +34,16 @@ pub(crate) async fn evict(
     }
     let preconditions = Preconditions { uid: Some(victim.uid.to_string()), resource_version: None };
     let delete = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    gone_is_fine(
-        pods(client, victim).delete(victim.name(), &delete).await.map(|_| ()).map_err(WriteError::from),
-    )?;
+    let deleted = lean::write(client, pods(victim).delete(victim.name(), &delete)).await;
+    gone_is_fine(deleted.map_err(WriteError::from))?;
     Ok(())
 }
 
 /// Patches `pods/NAME/status` by strategic merge.
 pub(crate) async fn patch_status(client: &Client, pod: &PodInfo, body: &Value) -> Result<(), WriteError> {
-    pods(client, pod).patch_status(pod.name(), &PatchParams::default(), &Patch::Strategic(body)).await?;
-    Ok(())
+    let patch = Patch::Strategic(body);
+    let request = pods(pod).patch_subresource("status", pod.name(), &PatchParams::default(), &patch);
+    Ok(lean::write(client, request).await?)
 }
 
 /// The patch for a pod that was not placed; `None` when its status says all of it already.
@@ -113,8 +114,9 @@ fn gone_is_fine(outcome: Result<(), WriteError>) -> Result<bool, WriteError> {
     }
 }
 
-fn pods(client: &Client, pod: &PodInfo) -> Api<Pod> {
-    Api::namespaced(client.clone(), pod.namespace())
+/// Requests about the pods of its namespace.
+fn pods(pod: &PodInfo) -> Request {
+    Request::new(Pod::url_path(&(), Some(pod.namespace())))
 }
 
 /// `FailedScheduling` on the pod.

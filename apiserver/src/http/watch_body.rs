@@ -87,6 +87,17 @@ impl Watcher {
         }
         loop {
             let deadline = self.plan.deadline;
+            // As long as there is something to send, nothing is waited for and no timer is set.
+            while !self.server.tasks.is_stopping()
+                && Instant::now() < deadline
+                && let Some(event) = self.cursor.recent()
+            {
+                match self.event(&event) {
+                    Ok(Some(frame)) => return Some(frame),
+                    Ok(None) => {}
+                    Err(error) => return self.fail(&error),
+                }
+            }
             let wake = if self.plan.bookmarks { self.next_bookmark.min(deadline) } else { deadline };
             tokio::select! {
                 biased;

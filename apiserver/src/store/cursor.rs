@@ -72,6 +72,14 @@ impl Cursor {
         }
     }
 
+    /// The next event if it is in memory already.
+    pub fn recent(&mut self) -> Option<Arc<Event>> {
+        if self.taken.is_empty() {
+            self.take_recent();
+        }
+        self.taken.pop_front()
+    }
+
     /// The next event if there is one already.
     pub async fn ready(&mut self) -> Result<Option<Arc<Event>>, WatchError> {
         if self.taken.is_empty() {

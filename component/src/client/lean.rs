@@ -10,17 +10,19 @@ use http::{Request, Response};
 use http_body_util::BodyExt;
 use kube::client::Body;
 use kube::core::Status;
+use kube::core::request::Error as BuildError;
 use kube::{Client, Error};
 
 /// Bytes of a line of a watch: an object is limited to a few MiB by the server.
 const LINE_LIMIT: usize = 32 * 1024 * 1024;
 
-/// Sends a write and reads of its answer only whether it was refused.
+/// Sends a write, as [`kube::core::Request`] makes it, and reads of its answer only whether it was refused.
 ///
 /// # Errors
 ///
 /// As kube's client: the Status of the server, or what broke on the way.
-pub async fn write(client: &Client, request: Request<Vec<u8>>) -> Result<(), Error> {
+pub async fn write(client: &Client, request: Result<Request<Vec<u8>>, BuildError>) -> Result<(), Error> {
+    let request = request.map_err(Error::BuildRequest)?;
     let mut body = accepted(client.send(request.map(Body::from)).await?).await?.into_body();
     while let Some(frame) = body.frame().await {
         drop(frame?);

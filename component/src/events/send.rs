@@ -164,7 +164,8 @@ impl Outbox {
             let name = event_name(record, attempt);
             event.metadata.name = Some(name.clone());
             let body = serde_json::to_vec(&event).map_err(kube::Error::SerdeError)?;
-            match self.write(path(record).create(&PostParams::default(), body)).await {
+            match limited(lean::write(&self.client, path(record).create(&PostParams::default(), body))).await
+            {
                 // Another event about the object in the same nanosecond, which paused time makes likely.
                 Err(kube::Error::Api(status)) if status.is_already_exists() && attempt < NAME_ATTEMPTS => {
                     attempt += 1;
@@ -185,16 +186,8 @@ impl Outbox {
             None => json!({ "count": count, "lastTimestamp": Time(record.at), "message": message }),
             Some(_) => json!({ "series": { "count": count, "lastObservedTime": MicroTime(record.at) } }),
         };
-        self.write(path(record).patch(name, &PatchParams::default(), &Patch::Merge(patch))).await
-    }
-
-    async fn write(
-        &self,
-        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
-    ) -> Result<(), kube::Error> {
-        let request = request.map_err(kube::Error::BuildRequest)?;
-        let written = timeout(SEND_LIMIT, lean::write(&self.client, request)).await;
-        written.unwrap_or_else(|late| Err(kube::Error::Service(late.into())))
+        let request = path(record).patch(name, &PatchParams::default(), &Patch::Merge(patch));
+        limited(lean::write(&self.client, request)).await
     }
 
     fn event(&self, record: &Record, message: String, count: i32) -> Event {
@@ -236,4 +229,8 @@ fn namespace(record: &Record) -> &str {
 
 fn path(record: &Record) -> Request {
     Request::new(Event::url_path(&(), Some(namespace(record))))
+}
+
+async fn limited(writing: impl Future<Output = Result<(), kube::Error>>) -> Result<(), kube::Error> {
+    timeout(SEND_LIMIT, writing).await.unwrap_or_else(|late| Err(kube::Error::Service(late.into())))
 }
