@@ -233,7 +233,7 @@ mod tests {
         let specs = [
             json!({ "containers": containers }),
             json!({ "containers": containers, "priority": 0, "nodeSelector": { "nodeName": "x" } }),
-            json!({ "containers": containers, "tolerations": [] }),
+            json!({ "containers": containers, "tolerations": [{ "operator": "Exists" }] }),
         ];
         let statuses = [
             json!({ "phase": "Pending", "qosClass": "Burstable" }),
