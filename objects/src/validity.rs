@@ -41,13 +41,14 @@ pub fn qualified_name(text: &str) -> Vec<String> {
         }
         _ => {
             let shape = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
-            return vec![format!("a qualified name {QUALIFIED_NAME} {shape}")];
+            return vec![format!("a valid label key {QUALIFIED_NAME} {shape}")];
         }
     };
     if name.is_empty() {
         problems.push("name part must be non-empty".to_owned());
-    } else if name.len() > QUALIFIED_NAME_LIMIT {
-        problems.push(format!("name part {}", too_long(QUALIFIED_NAME_LIMIT)));
+    } else {
+        problems
+            .extend(too_long(name, QUALIFIED_NAME_LIMIT).into_iter().map(|why| format!("name part {why}")));
     }
     if !is_word(name) {
         problems.push(format!("name part {QUALIFIED_NAME}"));
@@ -58,10 +59,7 @@ pub fn qualified_name(text: &str) -> Vec<String> {
 /// Problems of a label value.
 #[must_use]
 pub fn label_value(text: &str) -> Vec<String> {
-    let mut problems = Vec::new();
-    if text.len() > LABEL_VALUE_LIMIT {
-        problems.push(too_long(LABEL_VALUE_LIMIT));
-    }
+    let mut problems = too_long(text, LABEL_VALUE_LIMIT);
     if !text.is_empty() && !is_word(text) {
         problems.push(LABEL_VALUE.to_owned());
     }
@@ -71,12 +69,10 @@ pub fn label_value(text: &str) -> Vec<String> {
 /// Problems of a DNS-1123 label.
 #[must_use]
 pub fn dns_label(text: &str) -> Vec<String> {
-    let mut problems = Vec::new();
-    if text.len() > DNS_LABEL_LIMIT {
-        problems.push(too_long(DNS_LABEL_LIMIT));
-    }
-    if !is_dns_part(text) {
-        problems.push(DNS_LABEL.to_owned());
+    let mut problems = too_long(text, DNS_LABEL_LIMIT);
+    if !is_dns_label(text) {
+        // A good subdomain that is no label has dots.
+        problems.push(if is_dns_subdomain(text) { "must not contain dots" } else { DNS_LABEL }.to_owned());
     }
     problems
 }
@@ -84,18 +80,23 @@ pub fn dns_label(text: &str) -> Vec<String> {
 /// Problems of a DNS-1123 subdomain.
 #[must_use]
 pub fn dns_subdomain(text: &str) -> Vec<String> {
-    let mut problems = Vec::new();
-    if text.len() > DNS_SUBDOMAIN_LIMIT {
-        problems.push(too_long(DNS_SUBDOMAIN_LIMIT));
-    }
-    if !text.split('.').all(is_dns_part) {
+    let mut problems = too_long(text, DNS_SUBDOMAIN_LIMIT);
+    if !is_dns_subdomain(text) {
         problems.push(DNS_SUBDOMAIN.to_owned());
     }
     problems
 }
 
-fn too_long(limit: usize) -> String {
-    format!("must be no more than {limit} characters")
+/// The problem of more than `limit` bytes.
+#[must_use]
+pub fn too_long(text: &str, limit: usize) -> Vec<String> {
+    if text.len() > limit { vec![format!("must be no more than {limit} characters")] } else { Vec::new() }
+}
+
+/// Whether the text is dot-separated DNS-1123 labels, however long.
+#[must_use]
+pub fn is_dns_subdomain(text: &str) -> bool {
+    text.split('.').all(is_dns_label)
 }
 
 /// `([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]`
@@ -106,8 +107,9 @@ fn is_word(text: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte))
 }
 
-/// `[a-z0-9]([-a-z0-9]*[a-z0-9])?`
-fn is_dns_part(text: &str) -> bool {
+/// Whether the text is a DNS-1123 label, however long: `[a-z0-9]([-a-z0-9]*[a-z0-9])?`
+#[must_use]
+pub fn is_dns_label(text: &str) -> bool {
     let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = text.as_bytes();
     let edges = bytes.first().zip(bytes.last());
@@ -135,7 +137,9 @@ mod tests {
         assert_eq!(problems(&"a".repeat(64)), "name part must be no more than 63 characters");
         assert!(label_value("").is_empty());
         assert!(label_value("-a")[0].starts_with("a valid label must be an empty string"));
-        assert!(dns_label("a.b")[0].starts_with("a lowercase RFC 1123 label"));
+        assert!(dns_label("-a")[0].starts_with("a lowercase RFC 1123 label"));
+        assert_eq!(dns_label("a.b"), ["must not contain dots"]);
+        assert_eq!(dns_label(&"a".repeat(64)), ["must be no more than 63 characters"]);
         assert!(dns_subdomain("a.b-c.d1").is_empty());
         assert!(!dns_subdomain("a..b").is_empty());
         assert!(!dns_subdomain("").is_empty());

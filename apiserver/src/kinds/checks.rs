@@ -5,10 +5,11 @@
 
 use std::net::IpAddr;
 
+use objects::validity;
 use serde_json::Value;
 
 use super::metadata;
-use super::names::{self, Complaints};
+use super::names::Complaints;
 use super::read::Read;
 use crate::field::{FieldError, FieldErrors, Path};
 
@@ -52,7 +53,7 @@ pub(super) fn port(at: Path<'_>, port: &Value, errors: &mut FieldErrors) {
 
 /// What is wrong with the name of a port.
 pub(super) fn port_name(name: &str) -> Complaints {
-    let mut complaints = names::too_long(name, PORT_NAME_MAX);
+    let mut complaints = validity::too_long(name, PORT_NAME_MAX);
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if name.is_empty() || !name.bytes().all(plain) {
         let text = "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)";
@@ -76,15 +77,15 @@ pub(super) fn complain(at: Path<'_>, value: &str, complaints: Complaints, errors
 }
 
 pub(super) fn label(at: Path<'_>, value: &str, errors: &mut FieldErrors) {
-    complain(at, value, names::label(value), errors);
+    complain(at, value, validity::dns_label(value), errors);
 }
 
 pub(super) fn subdomain(at: Path<'_>, value: &str, errors: &mut FieldErrors) {
-    complain(at, value, names::subdomain(value), errors);
+    complain(at, value, validity::dns_subdomain(value), errors);
 }
 
 pub(super) fn qualified(at: Path<'_>, value: &str, errors: &mut FieldErrors) {
-    complain(at, value, names::qualified(value), errors);
+    complain(at, value, validity::qualified_name(value), errors);
 }
 
 /// A text that must be there.
@@ -137,7 +138,7 @@ fn requirement(at: Path<'_>, expression: &Value, errors: &mut FieldErrors) {
     }
     qualified(at.child("key"), expression.text("key"), errors);
     for (index, value) in values.iter().filter_map(Value::as_str).enumerate() {
-        complain(values_at.index(index), value, names::label_value(value), errors);
+        complain(values_at.index(index), value, validity::label_value(value), errors);
     }
 }
 

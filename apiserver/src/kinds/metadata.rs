@@ -3,9 +3,10 @@
 //! Promise: the errors and their order are upstream's.
 //! Source: apimachinery `pkg/api/validation/objectmeta.go`.
 
+use objects::validity;
 use serde_json::Value;
 
-use super::names::{self, NameRule};
+use super::names::NameRule;
 use super::read::Read;
 use crate::field::{FieldError, FieldErrors, Path, quote};
 
@@ -62,7 +63,7 @@ pub(super) fn named(at: Path<'_>, meta: &Value, namespaced: bool, rule: NameRule
     match (namespaced, namespace) {
         (true, "") => errors.push(FieldError::required(at_namespace, "")),
         (true, namespace) => {
-            let complaints = names::label(namespace);
+            let complaints = validity::dns_label(namespace);
             errors.extend(
                 complaints.into_iter().map(|text| FieldError::invalid(at_namespace, namespace, text)),
             );
@@ -77,11 +78,11 @@ pub(super) fn named(at: Path<'_>, meta: &Value, namespaced: bool, rule: NameRule
 /// Errors of labels.
 pub(super) fn labels(at: Path<'_>, labels: &Value, errors: &mut FieldErrors) {
     for (key, value) in labels.as_object().into_iter().flatten() {
-        for text in names::qualified(key) {
+        for text in validity::qualified_name(key) {
             errors.push(FieldError::invalid(at, key.as_str(), text));
         }
         let value = value.as_str().unwrap_or_default();
-        for text in names::label_value(value) {
+        for text in validity::label_value(value) {
             errors.push(FieldError::invalid(at, value, text));
         }
     }
@@ -92,7 +93,7 @@ pub(super) fn annotations(at: Path<'_>, annotations: &Value, errors: &mut FieldE
     let mut bytes = 0;
     for (key, value) in annotations.as_object().into_iter().flatten() {
         // Case does not matter in annotation keys.
-        for text in names::qualified(&key.to_lowercase()) {
+        for text in validity::qualified_name(&key.to_lowercase()) {
             errors.push(FieldError::invalid(at, key.as_str(), text));
         }
         bytes += key.len() + value.as_str().unwrap_or_default().len();
@@ -156,7 +157,9 @@ fn finalizers(at: Path<'_>, meta: &Value, errors: &mut FieldErrors) {
     let at = at.child("finalizers");
     let has = |name: &str| meta.list("finalizers").iter().any(|one| one == name);
     for name in meta.list("finalizers").iter().filter_map(Value::as_str) {
-        errors.extend(names::qualified(name).into_iter().map(|text| FieldError::invalid(at, name, text)));
+        errors.extend(
+            validity::qualified_name(name).into_iter().map(|text| FieldError::invalid(at, name, text)),
+        );
     }
     if has("orphan") && has("foregroundDeletion") {
         let text = "finalizers orphan and foregroundDeletion cannot be both set";

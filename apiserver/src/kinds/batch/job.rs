@@ -1,6 +1,7 @@
 //! Job.
 
 use jiff::Timestamp;
+use objects::validity;
 use serde_json::{Map, Value, json};
 
 use super::{V1, policy};
@@ -10,7 +11,6 @@ use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::fields::{self, SelectableField};
 use crate::kinds::metadata;
-use crate::kinds::names;
 use crate::kinds::pod;
 use crate::kinds::pod::validate;
 use crate::kinds::read::{Read, default, default_text, items_mut};
@@ -111,8 +111,8 @@ fn check(job: &Value, errors: &mut FieldErrors) {
         (spec["completionMode"].as_str(), spec.int("completions").map(|n| n - 1))
     {
         let host = format!("{}-{last}", job["metadata"].text("name"));
-        if last >= 0 && !names::is_label(&host) {
-            let complaints = names::label(&host).join(",");
+        if last >= 0 && !validity::is_dns_label(&host) {
+            let complaints = validity::dns_label(&host).join(",");
             let why = format!("will not able to create pod with invalid DNS label: {host}: {complaints}");
             errors.push(FieldError::invalid(
                 Path::root("metadata").child("name"),

@@ -1,6 +1,7 @@
 //! Node: what it looks like in the table and which of its fields may change.
 
 use jiff::Timestamp;
+use objects::validity;
 use serde_json::Value;
 
 use super::V1;
@@ -9,7 +10,6 @@ use crate::kinds::Subresource;
 use crate::kinds::checks;
 use crate::kinds::columns::{self, Column};
 use crate::kinds::fields::SelectableField;
-use crate::kinds::names;
 use crate::kinds::read::Read;
 use crate::kinds::resources;
 use crate::kinds::row::Row;
@@ -125,7 +125,7 @@ fn taints(at: Path<'_>, taints: &[Value], errors: &mut FieldErrors) {
         let at = at.index(index);
         let (key, effect) = (taint.text("key"), taint.text("effect"));
         checks::qualified(at.child("key"), key, errors);
-        let complaints = names::label_value(taint.text("value"));
+        let complaints = validity::label_value(taint.text("value"));
         if !complaints.is_empty() {
             errors.push(FieldError::invalid(at.child("value"), taint.text("value"), complaints.join(";")));
         }

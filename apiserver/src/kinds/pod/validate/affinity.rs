@@ -1,10 +1,10 @@
 //! Which nodes a pod may go to: node and pod affinity, tolerations.
 
+use objects::validity;
 use serde_json::Value;
 
 use crate::field::{FieldError, FieldErrors, Path};
 use crate::kinds::checks;
-use crate::kinds::names;
 use crate::kinds::read::Read;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -94,7 +94,7 @@ fn node_label(at: Path<'_>, expression: &Value, strict: bool, errors: &mut Field
     checks::qualified(at.child("key"), expression.text("key"), errors);
     // Preferences with bad values match nothing and do no harm.
     for (index, value) in values.iter().filter_map(Value::as_str).enumerate().filter(|_| strict) {
-        checks::complain(values_at.index(index), value, names::label_value(value), errors);
+        checks::complain(values_at.index(index), value, validity::label_value(value), errors);
     }
 }
 
@@ -152,7 +152,7 @@ pub(in crate::kinds) fn tolerations(at: Path<'_>, tolerations: &[Value], errors:
         }
         match operator {
             "" | "Equal" => {
-                let complaints = names::label_value(value);
+                let complaints = validity::label_value(value);
                 if !complaints.is_empty() {
                     errors.push(FieldError::invalid(operator_at, value, complaints.join(";")));
                 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use objects::validity;
 use serde_json::Value;
 
 use super::{Volumes, environment};
@@ -68,7 +69,7 @@ pub(super) fn volumes<'a>(
         sources(at, volume, errors);
         if volume.has("ephemeral") && pod_name.is_some_and(|pod| !pod.is_empty()) && !name.is_empty() {
             let claim = format!("{}-{name}", pod_name.unwrap_or_default());
-            for text in crate::kinds::names::subdomain(&claim) {
+            for text in validity::dns_subdomain(&claim) {
                 let why = format!("PVC name {claim:?}: {text}");
                 errors.push(FieldError::invalid(at.child("name"), name, why));
             }
