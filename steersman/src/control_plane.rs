@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use apiserver::Apiserver;
 use apiserver::authn::User;
 use base64::Engine as _;
 use component::client::from_service;
@@ -19,7 +18,10 @@ pub(crate) struct ControlPlane {
     pub(crate) client: Client,
     /// PEM of the CA that clients of the node's API are checked with.
     pub(crate) ca: String,
-    started: Option<(apiserver::Started, component::ready::Guard)>,
+    /// The API server of this process.
+    started: Option<apiserver::Started>,
+    /// Held while `/readyz` is not to say ok.
+    unready: Option<component::ready::Guard>,
 }
 
 impl ControlPlane {
@@ -52,7 +54,7 @@ impl ControlPlane {
         ["controller-manager", "scheduler"].into_iter().for_each(|name| started.apiserver.runs_here(name));
         progress.done("controllers and scheduler run");
         let client = from_service(started.apiserver.as_user(User::system_masters("steersman")));
-        Ok(Self { client, ca, started: Some((started, unready)) })
+        Ok(Self { client, ca, started: Some(started), unready: Some(unready) })
     }
 
     async fn join(kubeconfig: &Path) -> anyhow::Result<Self> {
@@ -69,13 +71,13 @@ impl ControlPlane {
             .apiserver_version()
             .await
             .with_context(|| format!("the cluster of {}", kubeconfig.display()))?;
-        Ok(Self { client, ca, started: None })
+        Ok(Self { client, ca, started: None, unready: None })
     }
 
     /// A client with the identity of a node.
     pub(crate) fn node_client(&self, name: &str) -> Client {
         match &self.started {
-            Some((started, _)) => {
+            Some(started) => {
                 let node = User::new(format!("system:node:{name}"), ["system:nodes", "system:authenticated"]);
                 from_service(started.apiserver.as_user(node))
             }
@@ -84,14 +86,15 @@ impl ControlPlane {
     }
 
     /// From here on the cluster counts as ready.
-    pub(crate) fn announce(self, progress: &Progress) -> Option<Apiserver> {
-        let Some((started, unready)) = self.started else {
-            progress.ready("the node has joined; kubectl get nodes shows it");
-            return None;
-        };
-        drop(unready);
-        progress.ready(&format!("export KUBECONFIG={} && kubectl get nodes", started.kubeconfig.display()));
-        Some(started.apiserver)
+    pub(crate) fn announce(&mut self, progress: &Progress) {
+        self.unready = None;
+        match &self.started {
+            Some(started) => {
+                let next = format!("export KUBECONFIG={} && kubectl get nodes", started.kubeconfig.display());
+                progress.ready(&next);
+            }
+            None => progress.ready("the node has joined; kubectl get nodes shows it"),
+        }
     }
 }
 

@@ -29,8 +29,8 @@ pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
         ended = crew.ended() => ended.map(|()| None),
     };
     let (outcome, machine) = match outcome {
-        Ok(Some((machine, cluster))) => {
-            let _unready_before = cluster.announce(&progress);
+        Ok(Some((machine, mut cluster))) => {
+            cluster.announce(&progress);
             (crew.ended().await, machine)
         }
         Ok(None) => (Ok(()), None),
