@@ -12,6 +12,9 @@ struct Cli {
     args: apiserver::Args,
 }
 
+#[global_allocator]
+static ALLOCATOR: component::process::Allocator = component::process::Allocator;
+
 fn main() -> ExitCode {
     component::process::main(apiserver::command(Cli::parse().args))
 }

@@ -12,6 +12,9 @@ struct Cli {
     args: controllers::Args,
 }
 
+#[global_allocator]
+static ALLOCATOR: component::process::Allocator = component::process::Allocator;
+
 fn main() -> ExitCode {
     component::process::main(controllers::command(Cli::parse().args))
 }

@@ -12,6 +12,9 @@ struct Cli {
     args: node_agent::Args,
 }
 
+#[global_allocator]
+static ALLOCATOR: component::process::Allocator = component::process::Allocator;
+
 fn main() -> ExitCode {
     component::process::main(node_agent::command(Cli::parse().args))
 }

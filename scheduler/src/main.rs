@@ -12,6 +12,9 @@ struct Cli {
     args: scheduler::Args,
 }
 
+#[global_allocator]
+static ALLOCATOR: component::process::Allocator = component::process::Allocator;
+
 fn main() -> ExitCode {
     component::process::main(scheduler::command(Cli::parse().args))
 }

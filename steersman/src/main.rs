@@ -11,6 +11,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+#[global_allocator]
+static ALLOCATOR: component::process::Allocator = component::process::Allocator;
+
 fn main() -> ExitCode {
     component::process::main(args::Args::parse().run())
 }

@@ -10,6 +10,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+/// What runs inside a benchmark's process allocates as our programs do.
+#[global_allocator]
+static ALLOCATOR: component::process::Allocator = component::process::Allocator;
+
 /// One figure.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figure {
