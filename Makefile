@@ -11,7 +11,7 @@ PORT ?= 6443
 PACKAGES_UP := containerd:containerd runc:runc iptables:iptables ip:iproute2 /usr/lib/cni/bridge:containernetworking-plugins
 PACKAGES_TEST := $(PACKAGES_UP) busybox:busybox-static socat:socat
 
-.PHONY: help up build test lint bench bench-scheduler needs-up needs-test golden
+.PHONY: help up build test lint bench bench-scheduler fuzz-scheduler needs-up needs-test golden
 help:
 	@grep -E '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
 
@@ -35,6 +35,12 @@ bench: ## every benchmark: prints tables, writes target/bench/NAME.json
 
 bench-scheduler: ## the scheduler end to end; ONLY=text NODES=n LIMIT=seconds choose and cut rows
 	cargo bench -p tests --bench scheduler -- $(if $(ONLY),--only "$(ONLY)") $(if $(NODES),--nodes $(NODES)) $(if $(LIMIT),--limit $(LIMIT))
+
+PODS ?= 1000000
+SEED ?= 1
+fuzz-scheduler: ## the scheduler's engine against its plain definition, PODS=1000000 random pods (SEED=1)
+	STEERSMAN_FUZZ_PODS=$(PODS) STEERSMAN_FUZZ_SEED=$(SEED) \
+		cargo test --release -p scheduler --lib engine::fuzz -- --nocapture
 
 golden: ## replay recorded upstream answers (../shared/golden) against our API server alone
 	tests/golden.sh

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use crate::validity;
 
 /// What one requirement asks of the value of its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operator {
     /// `key in (a,b)`
     In,
@@ -37,7 +37,7 @@ pub enum Operator {
 }
 
 /// One part of a selector; all parts must hold.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requirement {
     key: String,
     operator: Operator,
@@ -45,7 +45,7 @@ pub struct Requirement {
 }
 
 /// A condition on labels: everything, nothing, or a conjunction of requirements ordered by key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Selector {
     /// `None` selects nothing, an empty list everything.
     requirements: Option<Vec<Requirement>>,

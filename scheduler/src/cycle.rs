@@ -283,7 +283,7 @@ pub fn score(pod: &PodInfo, profile: &Profile, cluster: &Snapshot, nodes: &[&Nod
 }
 
 /// The place of the greatest score; of equals, each is as likely as the others.
-fn best(scores: &[i64], random: &Random) -> usize {
+pub(crate) fn best(scores: &[i64], random: &Random) -> usize {
     let top = scores.iter().copied().max().unwrap_or_default();
     let tied: Vec<usize> = (0..scores.len()).filter(|at| scores[*at] == top).collect();
     match tied.as_slice() {

@@ -5,6 +5,7 @@ use crate::framework::{Reason, Verdict};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// A cycle without a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +13,7 @@ pub struct Failure {
     /// How many nodes there are.
     pub nodes: usize,
     /// What each node that was asked said, in the order they were asked.
-    pub rejections: Vec<Rejection>,
+    pub rejections: Arc<Vec<Rejection>>,
     cause: Cause,
     /// What the attempt to make room said.
     pub room: Option<String>,
@@ -53,7 +54,7 @@ enum Cause {
 impl Failure {
     /// There is no node at all.
     pub fn no_nodes() -> Self {
-        Self { nodes: 0, rejections: Vec::new(), cause: Cause::NoNodes, room: None }
+        Self { nodes: 0, rejections: Arc::default(), cause: Cause::NoNodes, room: None }
     }
 
     /// `plugin` refused the pod whatever the nodes are like.
@@ -72,11 +73,18 @@ impl Failure {
 
     /// Every node that was asked refused; the others were ruled out by name by `ruled_out_by`.
     pub fn no_fit(nodes: usize, rejections: Vec<Rejection>, ruled_out_by: Vec<&'static str>) -> Self {
+        let rejections = Arc::new(rejections);
         Self { nodes, rejections, cause: Cause::NoFit { ruled_out_by }, room: None }
     }
 
+    /// Every node was asked and refused.
+    pub fn nothing_fits(rejections: Arc<Vec<Rejection>>) -> Self {
+        let cause = Cause::NoFit { ruled_out_by: Vec::new() };
+        Self { nodes: rejections.len(), rejections, cause, room: None }
+    }
+
     fn before_nodes(nodes: usize, plugins: Vec<&'static str>, verdict: Verdict) -> Self {
-        Self { nodes, rejections: Vec::new(), cause: Cause::Refused { plugins, verdict }, room: None }
+        Self { nodes, rejections: Arc::default(), cause: Cause::Refused { plugins, verdict }, room: None }
     }
 
     /// The plugins whose change of mind could help, each once, by name.
@@ -86,7 +94,7 @@ impl Failure {
             Cause::Refused { plugins, .. } => plugins.clone(),
             Cause::NoFit { ruled_out_by } => ruled_out_by.clone(),
         };
-        for rejection in &self.rejections {
+        for rejection in &*self.rejections {
             if plugins.last() != Some(&rejection.plugin) {
                 plugins.push(rejection.plugin);
             }
@@ -129,7 +137,7 @@ impl Failure {
                 }
             }
         }
-        for Rejection { plugin, verdict, .. } in &self.rejections {
+        for Rejection { plugin, verdict, .. } in &*self.rejections {
             verdict.reasons().iter().for_each(|reason| add(plugin, reason, 1));
         }
         counts.sort_by_key(|count| std::cmp::Reverse(count.nodes));

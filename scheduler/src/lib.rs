@@ -10,6 +10,7 @@ pub mod cache;
 pub mod config;
 pub mod cycle;
 pub mod decisions;
+pub mod engine;
 pub mod explain;
 pub mod failure;
 mod flags;

@@ -208,6 +208,19 @@ impl PodInfo {
             })
     }
 
+    /// True when it takes up exactly what `other` does on a node, and other pods see it as the same: nothing that is
+    /// counted about its node changes when one takes the place of the other.
+    pub fn counts_as(&self, other: &Self) -> bool {
+        self.priority == other.priority
+            && self.is_deleting() == other.is_deleting()
+            && self.requests == other.requests
+            && self.requests_for_scoring == other.requests_for_scoring
+            && self.namespace() == other.namespace()
+            && self.labels() == other.labels()
+            && self.ports == other.ports
+            && self.terms == other.terms
+    }
+
     /// What changed since `before`, in the words of a waiting pod's own changes.
     pub fn changes_since(&self, before: &Self) -> WakeupSet {
         let mut kinds = WakeupSet::default();

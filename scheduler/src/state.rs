@@ -9,6 +9,7 @@ mod binding;
 use crate::cache::{Cache, Owner};
 use crate::cycle::{self, Placement};
 use crate::decisions::{Asked, Decisions, Look};
+use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::framework::{Change, Profile, Profiles, Subject, Wakeup, WakeupSet, Write};
 use crate::metrics::{Metrics, Outcome};
@@ -176,6 +177,7 @@ const LISTED_DECISIONS: usize = 500;
 pub struct State {
     profiles: Arc<Profiles>,
     cache: Cache,
+    engine: Engine,
     queue: Queue,
     budgets: Vec<Budget>,
     bindings: Bindings,
@@ -190,6 +192,7 @@ impl State {
     pub fn new(profiles: Arc<Profiles>, backoff: Backoff, random: Random, metrics: Metrics) -> Self {
         Self {
             queue: Queue::new(profiles.clone(), backoff),
+            engine: Engine::new(&profiles),
             profiles,
             cache: Cache::default(),
             budgets: Vec::new(),
@@ -243,7 +246,13 @@ impl State {
     pub fn schedule_one(&mut self, now: Timestamp) -> bool {
         let Some((pod, history)) = self.queue.pop(now) else { return false };
         let Some(profile) = self.profiles.of(&pod) else { return true };
-        match self.metrics.decide(|| cycle::place(&pod, profile, self.cache.snapshot(), &self.random)) {
+        let Self { cache, engine, random, .. } = self;
+        let decision = self.metrics.decide(|| {
+            engine.follow(cache.snapshot_mut());
+            let known = engine.decide(&pod, profile, cache.snapshot(), random);
+            known.unwrap_or_else(|| cycle::place(&pod, profile, cache.snapshot(), random))
+        });
+        match decision {
             Ok(chosen) => {
                 let seen = (profile, self.cache.snapshot());
                 self.decisions.placed(&pod, history, &chosen, seen, now);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 pub type Namespaces = BTreeMap<String, BTreeMap<String, String>>;
 
 /// All terms of a pod.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Terms {
     /// Must be near a pod of each.
     pub affinity: Vec<Term>,
@@ -22,7 +22,7 @@ pub struct Terms {
 }
 
 /// One term.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Term {
     /// The node label whose values are the places.
     pub topology_key: String,
@@ -83,13 +83,28 @@ impl Term {
 
     /// True when the term means this pod.
     pub fn matches(&self, pod: &PodInfo, namespaces: &Namespaces) -> bool {
+        self.matches_labels(pod.namespace(), pod.labels(), namespaces)
+    }
+
+    /// True when the term means pods with these labels in this namespace.
+    pub fn matches_labels(
+        &self,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+        namespaces: &Namespaces,
+    ) -> bool {
         static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
-        let by_name = || self.namespaces.iter().any(|namespace| namespace == pod.namespace());
+        let by_name = || self.namespaces.iter().any(|named| named == namespace);
         let by_labels = || {
             !self.namespace_selector.is_nothing()
-                && self.namespace_selector.matches(namespaces.get(pod.namespace()).unwrap_or(&NO_LABELS))
+                && self.namespace_selector.matches(namespaces.get(namespace).unwrap_or(&NO_LABELS))
         };
-        (by_name() || by_labels()) && self.selector.matches(pod.labels())
+        (by_name() || by_labels()) && self.selector.matches(labels)
+    }
+
+    /// The only namespaces whose pods it can mean; `None`: that depends on their labels.
+    pub fn named_namespaces(&self) -> Option<&[String]> {
+        self.namespace_selector.is_nothing().then_some(self.namespaces.as_slice())
     }
 
     /// The same without looking at the labels of namespaces: false only when it certainly does not.

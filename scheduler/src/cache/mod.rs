@@ -4,11 +4,13 @@
 //! failed bind takes it back, and [`ASSUMED_LIMIT`] after a bind that the watch never showed it expires. Owned by the
 //! scheduler's one task; a cycle borrows [`Snapshot`] and copies nothing. Upstream: `backend/cache`.
 
+mod journal;
 mod node;
 mod ports;
 mod selectors;
 mod snapshot;
 
+pub use journal::{Delta, Unread};
 pub(crate) use node::normal_image_name;
 pub use node::{Counting, NodeInfo, Resource, Scored};
 pub use ports::{HostPort, HostPorts};
@@ -99,9 +101,12 @@ impl Cache {
             return WakeupSet::of(&[Wakeup::PodAssigned]);
         };
         let (known, before, moved) = (held.state == State::Confirmed, held.pod.clone(), held.node != node);
-        // Counted anew even when nothing seems to differ: the watch is right and the assumption was a guess.
-        self.drop_pod(&pod.uid);
-        self.hold(pod.clone(), node, State::Confirmed);
+        if !moved && pod.counts_as(&before) {
+            self.confirm(&pod, &node);
+        } else {
+            self.drop_pod(&pod.uid);
+            self.hold(pod.clone(), node, State::Confirmed);
+        }
         match (known, moved) {
             (false, false) => WakeupSet::of(&[Wakeup::PodAssigned]),
             (_, true) => WakeupSet::of(&[Wakeup::PodAssigned, Wakeup::PodRemoved]),
@@ -165,10 +170,26 @@ impl Cache {
         (self.snapshot.len(), self.pods.len(), self.assumed)
     }
 
+    /// The watch shows a pod that we hold on that node, and that counts as before: no sum changes.
+    fn confirm(&mut self, pod: &Arc<PodInfo>, node: &NodeName) {
+        let Some(held) = self.pods.get_mut(&pod.uid) else { return };
+        let before = std::mem::replace(&mut held.state, State::Confirmed);
+        held.pod = pod.clone();
+        self.assumed -= usize::from(before != State::Confirmed);
+        if let State::Bound { expires } = before {
+            self.expiring.remove(&(expires, pod.uid.clone()));
+        }
+        self.snapshot.refresh_pod(node, pod);
+        if let Some(pods) = self.homeless.get_mut(node)
+            && let Some(known) = pods.iter_mut().find(|known| known.uid == pod.uid)
+        {
+            *known = pod.clone();
+        }
+    }
+
     fn hold(&mut self, pod: Arc<PodInfo>, node: NodeName, state: State) {
-        match self.snapshot.node_mut(&node) {
-            Some(info) => info.add_pod(pod.clone()),
-            None => self.homeless.entry(node.clone()).or_default().push(pod.clone()),
+        if !self.snapshot.add_pod(&node, &pod) {
+            self.homeless.entry(node.clone()).or_default().push(pod.clone());
         }
         self.assumed += usize::from(state != State::Confirmed);
         self.pods.insert(pod.uid.clone(), Held { pod, node, state });
@@ -180,9 +201,9 @@ impl Cache {
         if let State::Bound { expires } = held.state {
             self.expiring.remove(&(expires, uid.clone()));
         }
-        if let Some(info) = self.snapshot.node_mut(&held.node) {
-            info.remove_pod(uid);
-        } else if let Some(pods) = self.homeless.get_mut(&held.node) {
+        if !self.snapshot.remove_pod(&held.node, uid)
+            && let Some(pods) = self.homeless.get_mut(&held.node)
+        {
             pods.retain(|pod| pod.uid != *uid);
             if pods.is_empty() {
                 self.homeless.remove(&held.node);

@@ -70,6 +70,15 @@ impl NodeInfo {
         self.pods.push(pod);
     }
 
+    /// Takes a newer version of a pod that counts the same.
+    pub(super) fn refresh_pod(&mut self, pod: &Arc<PodInfo>) {
+        for known in self.pods.iter_mut().chain(&mut self.pods_with_terms) {
+            if known.uid == pod.uid {
+                *known = pod.clone();
+            }
+        }
+    }
+
     /// Takes a pod out again; answers it if it was there.
     pub fn remove_pod(&mut self, uid: &Uid) -> Option<Arc<PodInfo>> {
         let at = self.pods.iter().position(|pod| pod.uid == *uid)?;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 pub struct Selectors {
     services: BTreeMap<String, BTreeMap<String, Selector>>,
     owners: BTreeMap<Owner, Selector>,
+    version: u64,
 }
 
 /// A set that owns pods.
@@ -26,6 +27,7 @@ pub struct Owner {
 impl Selectors {
     /// A service as it is now; `None`: it is gone, or selects no pods by itself.
     pub fn set_service(&mut self, namespace: &str, name: &str, selector: Option<Selector>) {
+        self.version += 1;
         match selector {
             Some(selector) => {
                 self.services.entry(namespace.to_owned()).or_default().insert(name.to_owned(), selector);
@@ -40,10 +42,16 @@ impl Selectors {
 
     /// An owner as it is now; `None`: it is gone.
     pub fn set_owner(&mut self, owner: Owner, selector: Option<Selector>) {
+        self.version += 1;
         match selector {
             Some(selector) => self.owners.insert(owner, selector),
             None => self.owners.remove(&owner),
         };
+    }
+
+    /// Changes whenever [`Self::for_pod`] may answer differently.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// What all services that select the pod and its owner ask for together; everything when there is none.

@@ -4,6 +4,7 @@
 //! shared pointers that are changed in place while nobody else holds them; a clone (for a simulation) therefore costs
 //! a pointer a node, and pays for a node only when it changes it.
 
+use super::journal::{Delta, Journal, Unread};
 use super::{NodeInfo, Selectors};
 use crate::framework::WakeupSet;
 use crate::pod::{NodeName, PodInfo, Uid};
@@ -26,10 +27,13 @@ pub struct Snapshot {
     promises: FxHashMap<Uid, NodeName>,
     /// On how many nodes an image is.
     image_nodes: FxHashMap<Arc<str>, usize>,
+    /// Grows whenever the above, or the number of nodes, changes.
+    images_version: u64,
     selectors: Selectors,
     namespaces: Namespaces,
     /// Shared with clones, which for most of them never change it.
     volumes: Arc<Volumes>,
+    journal: Journal,
 }
 
 impl Snapshot {
@@ -61,6 +65,16 @@ impl Snapshot {
     /// On how many nodes an image of that name is.
     pub fn nodes_with_image(&self, name: &str) -> usize {
         self.image_nodes.get(name).copied().unwrap_or(0)
+    }
+
+    /// Changes whenever [`Self::nodes_with_image`] or the number of nodes may have.
+    pub fn images_version(&self) -> u64 {
+        self.images_version
+    }
+
+    /// What changed since this was last asked. From now on changes are kept for the next time.
+    pub fn take_changes(&mut self) -> Unread {
+        self.journal.take()
     }
 
     /// Whose pods belong together.
@@ -105,19 +119,28 @@ impl Snapshot {
 
     /// A namespace as it is now; `None`: it is gone. Answers whether that is news.
     pub fn set_namespace(&mut self, name: &str, labels: Option<BTreeMap<String, String>>) -> bool {
-        match labels {
+        let news = match labels {
             Some(labels) if self.namespaces.get(name) == Some(&labels) => false,
             Some(labels) => {
                 self.namespaces.insert(name.to_owned(), labels);
                 true
             }
             None => self.namespaces.remove(name).is_some(),
+        };
+        if news {
+            self.journal.note(|| Delta::Namespace(name.to_owned()));
         }
+        news
     }
 
     /// Pods that were promised room on a node.
     pub fn nominated(&self, node: &NodeName) -> &[Arc<PodInfo>] {
         self.nominated.get(node).map_or(&[], Vec::as_slice)
+    }
+
+    /// True when any pod was promised room.
+    pub fn has_promises(&self) -> bool {
+        !self.promises.is_empty()
     }
 
     /// The node on which room was promised to a pod.
@@ -129,6 +152,7 @@ impl Snapshot {
     pub fn nominate(&mut self, pod: &Arc<PodInfo>, node: NodeName) {
         self.drop_nomination(&pod.uid);
         self.promises.insert(pod.uid.clone(), node.clone());
+        self.note_promises(&node);
         self.nominated.entry(node).or_default().push(pod.clone());
     }
 
@@ -141,15 +165,14 @@ impl Snapshot {
                 self.nominated.remove(&node);
             }
         }
+        self.note_promises(&node);
     }
 
     /// A copy in which that node has the pod no more: for what-if questions.
     #[must_use]
     pub fn without_pod(&self, node: &NodeName, uid: &Uid) -> Self {
         let mut copy = self.clone();
-        if let Some(info) = copy.node_mut(node) {
-            info.remove_pod(uid);
-        }
+        copy.remove_pod(node, uid);
         copy
     }
 
@@ -164,14 +187,45 @@ impl Snapshot {
         copy
     }
 
-    /// A node to change; copied first if a clone of the snapshot holds it too.
-    pub(super) fn node_mut(&mut self, name: &NodeName) -> Option<&mut NodeInfo> {
-        self.by_name.get(name).map(|at| Arc::make_mut(&mut self.nodes[*at]))
+    fn note_promises(&mut self, node: &NodeName) {
+        if let Some(&at) = self.by_name.get(node) {
+            self.journal.note(|| Delta::Promises(at));
+        }
+    }
+
+    /// Counts a pod in on a node. False when there is no such node.
+    pub(super) fn add_pod(&mut self, node: &NodeName, pod: &Arc<PodInfo>) -> bool {
+        let Some(&at) = self.by_name.get(node) else { return false };
+        // Copied first if a clone of the snapshot holds the node too; so below.
+        Arc::make_mut(&mut self.nodes[at]).add_pod(pod.clone());
+        self.journal.note(|| Delta::PodAdded(at, pod.clone()));
+        true
+    }
+
+    /// Takes a pod off a node. False when there is no such node.
+    pub(super) fn remove_pod(&mut self, node: &NodeName, uid: &Uid) -> bool {
+        let Some(&at) = self.by_name.get(node) else { return false };
+        if let Some(pod) = Arc::make_mut(&mut self.nodes[at]).remove_pod(uid) {
+            self.journal.note(|| Delta::PodRemoved(at, pod));
+        }
+        true
+    }
+
+    /// Takes a newer version of a pod that counts the same ([`PodInfo::counts_as`]).
+    pub(super) fn refresh_pod(&mut self, node: &NodeName, pod: &Arc<PodInfo>) {
+        let Some(&at) = self.by_name.get(node) else { return };
+        Arc::make_mut(&mut self.nodes[at]).refresh_pod(pod);
+        self.journal.note(|| Delta::PodRefreshed(at));
     }
 
     pub(super) fn insert(&mut self, info: NodeInfo) {
         self.count_images(&info, true);
-        self.by_name.insert(info.name.clone(), self.nodes.len());
+        let at = self.nodes.len();
+        self.journal.note(|| Delta::Node(at));
+        for pod in &info.pods {
+            self.journal.note(|| Delta::PodAdded(at, pod.clone()));
+        }
+        self.by_name.insert(info.name.clone(), at);
         self.nodes.push(Arc::new(info));
     }
 
@@ -179,6 +233,7 @@ impl Snapshot {
         let Some(&at) = self.by_name.get(name) else { return };
         let before = self.nodes[at].clone();
         let same_images = before.has_same_images(&node);
+        self.journal.note(|| Delta::Node(at));
         if !same_images {
             self.count_images(&before, false);
         }
@@ -197,10 +252,12 @@ impl Snapshot {
             self.by_name.insert(moved.name.clone(), at);
         }
         self.count_images(&info, false);
+        self.journal.note(|| Delta::Removed(at));
         Some(info)
     }
 
     fn count_images(&mut self, info: &NodeInfo, add: bool) {
+        self.images_version += 1;
         for name in info.images.keys() {
             let count = self.image_nodes.entry(name.clone()).or_default();
             *count = if add { *count + 1 } else { count.saturating_sub(1) };

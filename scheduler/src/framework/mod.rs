@@ -20,6 +20,7 @@ use crate::cache::{NodeInfo, Snapshot};
 use crate::pod::{NodeName, PodInfo};
 use crate::preempt::{Attempt, Room};
 use jiff::Timestamp;
+use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -39,6 +40,21 @@ pub trait Plugin: Debug + Send + Sync {
     /// Whether `change`, one of [`Self::wakeups`], may help this pod. When in doubt: true.
     fn helps(&self, _pod: &PodInfo, _change: &Change<'_>) -> bool {
         true
+    }
+
+    /// What its answers about a node depend on.
+    fn reads(&self) -> Reads {
+        Reads::Cluster
+    }
+
+    /// True when it has nothing to say about this pod in any role, whatever the cluster is like.
+    fn ignores(&self, _pod: &PodInfo) -> bool {
+        false
+    }
+
+    /// Itself, for plugins that the engine has its own tables for.
+    fn as_any(&self) -> Option<&dyn Any> {
+        None
     }
 
     /// The role at upstream's PreEnqueue.
@@ -77,6 +93,33 @@ pub trait Plugin: Debug + Send + Sync {
     fn bind(&self) -> Option<&dyn Bind> {
         None
     }
+}
+
+/// What the answers of a plugin about a node depend on, which is how long the engine may keep them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Anything: nothing is kept.
+    Cluster,
+    /// The node, the pods on it, and of the incoming pod no more than its requests, priority, host ports, images,
+    /// tolerations, node selector, affinity, spread constraints and `spec.nodeName`. Scores are prepared without the
+    /// feasible nodes.
+    Node,
+    /// The same, and on how many of how many nodes an image is.
+    NodeAndImages,
+}
+
+/// How the raw scores of the feasible nodes become normalised ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// In a way of its own ([`NodeScore::normalise`]).
+    Own,
+    /// They are normalised already.
+    AsIs,
+    /// By [`normalise_by_max`].
+    ByMax {
+        /// The lowest raw score is best.
+        reverse: bool,
+    },
 }
 
 /// Keeps a pod out of the queue until it may be tried at all.
@@ -142,6 +185,11 @@ pub trait NodeCheck: Debug + Send + Sync {
 
 /// Ranks the nodes on which a pod can run.
 pub trait Score: Plugin {
+    /// What [`NodeScore::normalise`] does.
+    fn scale(&self) -> Scale {
+        Scale::Own
+    }
+
     /// Prepares scoring one pod over the nodes it fits. `None`: the plugin gives no points to any of them.
     fn for_pod<'a>(
         &'a self,

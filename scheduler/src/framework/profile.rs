@@ -100,6 +100,11 @@ impl Profile {
         self.enabled.iter().map(|enabled| &*enabled.plugin)
     }
 
+    /// The same with their weights and roles.
+    pub fn enabled(&self) -> &[Enabled] {
+        &self.enabled
+    }
+
     /// The filters in order.
     pub fn filters(&self) -> impl Iterator<Item = &dyn Filter> {
         self.enabled

@@ -2,7 +2,7 @@
 //! that one node does not draw all pods to itself.
 
 use crate::cache::{NodeInfo, Snapshot};
-use crate::framework::{MAX_NODE_SCORE, NodeScore, Plugin, Score};
+use crate::framework::{MAX_NODE_SCORE, NodeScore, Plugin, Reads, Scale, Score};
 use crate::pod::PodInfo;
 
 /// Below this many bytes on the node nothing is gained.
@@ -19,12 +19,20 @@ impl Plugin for ImageLocality {
         "ImageLocality"
     }
 
+    fn reads(&self) -> Reads {
+        Reads::NodeAndImages
+    }
+
     fn score(&self) -> Option<&dyn Score> {
         Some(self)
     }
 }
 
 impl Score for ImageLocality {
+    fn scale(&self) -> Scale {
+        Scale::AsIs
+    }
+
     /// `None` when no node has any of the images: all would get 0.
     fn for_pod<'a>(
         &'a self,

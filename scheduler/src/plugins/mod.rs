@@ -28,6 +28,7 @@ pub use node_ports::NodePorts;
 pub use node_resources_balanced::BalancedAllocation;
 pub use node_resources_fit::{NodeResourcesFit, ScoredResource, Strategy};
 pub use node_unschedulable::NodeUnschedulable;
+pub(crate) use pod_topology_spread::{Constraint, HOSTNAME};
 pub use pod_topology_spread::{Defaults, PodTopologySpread, Skew, skews};
 pub use priority_sort::PrioritySort;
 pub use scheduling_gates::SchedulingGates;

@@ -4,7 +4,8 @@
 use super::args::NodeAffinityArgs;
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{
-    Change, Filter, ForPod, NodeCheck, NodeScore, Plugin, Score, Verdict, Wakeup, normalise_by_max,
+    Change, Filter, ForPod, NodeCheck, NodeScore, Plugin, Reads, Scale, Score, Verdict, Wakeup,
+    normalise_by_max,
 };
 use crate::pod::PodInfo;
 use k8s_openapi::api::core::v1 as core;
@@ -43,6 +44,10 @@ impl Plugin for NodeAffinity {
 
     fn helps(&self, pod: &PodInfo, change: &Change<'_>) -> bool {
         change.node().is_none_or(|node| Check { plugin: self, pod }.check(node).fits())
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Node
     }
 
     fn filter(&self) -> Option<&dyn Filter> {
@@ -89,6 +94,10 @@ impl NodeCheck for Check<'_> {
 }
 
 impl Score for NodeAffinity {
+    fn scale(&self) -> Scale {
+        Scale::ByMax { reverse: false }
+    }
+
     fn for_pod<'a>(
         &'a self,
         pod: &'a PodInfo,

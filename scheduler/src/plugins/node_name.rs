@@ -2,7 +2,7 @@
 //! this node" do.
 
 use crate::cache::{NodeInfo, Snapshot};
-use crate::framework::{Filter, ForPod, NodeCheck, Plugin, Verdict, Wakeup};
+use crate::framework::{Filter, ForPod, NodeCheck, Plugin, Reads, Verdict, Wakeup};
 use crate::pod::{NodeName, PodInfo};
 
 /// Upstream's NodeName.
@@ -16,6 +16,10 @@ impl Plugin for NodeNameFilter {
 
     fn wakeups(&self) -> &'static [Wakeup] {
         &[Wakeup::NodeAdded]
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Node
     }
 
     fn filter(&self) -> Option<&dyn Filter> {

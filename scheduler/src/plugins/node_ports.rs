@@ -1,7 +1,7 @@
 //! Refuses nodes on which another pod has one of the pod's host ports. `0.0.0.0` conflicts with every address.
 
 use crate::cache::{HostPort, NodeInfo, Snapshot};
-use crate::framework::{Change, Filter, ForPod, NodeCheck, Plugin, Subject, Verdict, Wakeup};
+use crate::framework::{Change, Filter, ForPod, NodeCheck, Plugin, Reads, Subject, Verdict, Wakeup};
 use crate::pod::PodInfo;
 
 /// Upstream's NodePorts.
@@ -24,6 +24,10 @@ impl Plugin for NodePorts {
             }
             _ => true,
         }
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Node
     }
 
     fn filter(&self) -> Option<&dyn Filter> {

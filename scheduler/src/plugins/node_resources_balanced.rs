@@ -3,7 +3,7 @@
 use super::ScoredResource;
 use super::args::NodeResourcesBalancedAllocationArgs;
 use crate::cache::{Counting, NodeInfo, Resource, Snapshot};
-use crate::framework::{MAX_NODE_SCORE, NodeScore, Plugin, Score};
+use crate::framework::{MAX_NODE_SCORE, NodeScore, Plugin, Reads, Scale, Score};
 use crate::pod::PodInfo;
 
 /// Upstream's NodeResourcesBalancedAllocation.
@@ -32,12 +32,20 @@ impl Plugin for BalancedAllocation {
         "NodeResourcesBalancedAllocation"
     }
 
+    fn reads(&self) -> Reads {
+        Reads::Node
+    }
+
     fn score(&self) -> Option<&dyn Score> {
         Some(self)
     }
 }
 
 impl Score for BalancedAllocation {
+    fn scale(&self) -> Scale {
+        Scale::AsIs
+    }
+
     /// `None` for a pod that requests none of the resources: it balances nothing.
     fn for_pod<'a>(
         &'a self,

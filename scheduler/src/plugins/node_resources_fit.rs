@@ -4,8 +4,8 @@
 use super::args::{NodeResourcesFitArgs, ResourceSpec, ScoringStrategyType, UtilizationShapePoint};
 use crate::cache::{Counting, NodeInfo, Resource, Snapshot};
 use crate::framework::{
-    Change, Filter, ForPod, MAX_NODE_SCORE, NodeCheck, NodeScore, Plugin, Reason, Score, Subject, Verdict,
-    Wakeup,
+    Change, Filter, ForPod, MAX_NODE_SCORE, NodeCheck, NodeScore, Plugin, Reads, Reason, Scale, Score,
+    Subject, Verdict, Wakeup,
 };
 use crate::pod::PodInfo;
 
@@ -111,6 +111,10 @@ impl Plugin for NodeResourcesFit {
         }
     }
 
+    fn reads(&self) -> Reads {
+        Reads::Node
+    }
+
     fn filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }
@@ -182,6 +186,10 @@ impl Shortage {
 }
 
 impl Score for NodeResourcesFit {
+    fn scale(&self) -> Scale {
+        Scale::AsIs
+    }
+
     fn for_pod<'a>(
         &'a self,
         pod: &'a PodInfo,

@@ -1,7 +1,7 @@
 //! Refuses cordoned nodes, unless the pod tolerates `node.kubernetes.io/unschedulable:NoSchedule`.
 
 use crate::cache::{NodeInfo, Snapshot};
-use crate::framework::{Change, Filter, ForPod, NodeCheck, Plugin, Verdict, Wakeup};
+use crate::framework::{Change, Filter, ForPod, NodeCheck, Plugin, Reads, Verdict, Wakeup};
 use crate::pod::PodInfo;
 use k8s_openapi::api::core::v1::Taint;
 use objects::taints;
@@ -21,6 +21,10 @@ impl Plugin for NodeUnschedulable {
 
     fn helps(&self, _: &PodInfo, change: &Change<'_>) -> bool {
         change.node().is_none_or(|node| !node.is_cordoned())
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Node
     }
 
     fn filter(&self) -> Option<&dyn Filter> {

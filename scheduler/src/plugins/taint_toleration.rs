@@ -3,7 +3,8 @@
 
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{
-    Change, Filter, ForPod, NodeCheck, NodeScore, Plugin, Score, Verdict, Wakeup, normalise_by_max,
+    Change, Filter, ForPod, NodeCheck, NodeScore, Plugin, Reads, Scale, Score, Verdict, Wakeup,
+    normalise_by_max,
 };
 use crate::pod::PodInfo;
 use k8s_openapi::api::core::v1::Toleration;
@@ -24,6 +25,10 @@ impl Plugin for TaintToleration {
 
     fn helps(&self, pod: &PodInfo, change: &Change<'_>) -> bool {
         change.node().is_none_or(|node| Check { tolerations: pod.tolerations() }.check(node).fits())
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::Node
     }
 
     fn filter(&self) -> Option<&dyn Filter> {
@@ -57,6 +62,10 @@ impl NodeCheck for Check<'_> {
 }
 
 impl Score for TaintToleration {
+    fn scale(&self) -> Scale {
+        Scale::ByMax { reverse: true }
+    }
+
     fn for_pod<'a>(
         &'a self,
         pod: &'a PodInfo,

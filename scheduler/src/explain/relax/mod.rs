@@ -124,7 +124,8 @@ impl<'a> Search<'a> {
             .and_then(|checks| fitting(&pod, &checks, cluster).map(|_| ()));
         let Err(mut failure) = refused else { return };
         if let Some(only) = &self.only {
-            failure.rejections.retain(|rejection| cluster.nodes()[rejection.node].name == *only);
+            Arc::make_mut(&mut failure.rejections)
+                .retain(|rejection| cluster.nodes()[rejection.node].name == *only);
         }
         let attempt = Attempt {
             pod: &pod,

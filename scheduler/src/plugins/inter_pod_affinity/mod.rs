@@ -12,6 +12,7 @@ use super::args::InterPodAffinityArgs;
 use crate::framework::{Change, Filter, Plugin, Score, Subject, Wakeup};
 use crate::pod::PodInfo;
 use crate::terms::{Term, Terms};
+use std::any::Any;
 
 /// Upstream's InterPodAffinity.
 #[derive(Debug)]
@@ -73,6 +74,10 @@ impl Plugin for InterPodAffinity {
             }
             Subject::Own(_) | Subject::Related(_) | Subject::Other => true,
         }
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 
     fn filter(&self) -> Option<&dyn Filter> {

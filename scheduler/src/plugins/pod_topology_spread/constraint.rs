@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
 use objects::labels::Selector;
 use objects::{affinity, taints};
 
-pub(super) const HOSTNAME: &str = "kubernetes.io/hostname";
+pub(crate) const HOSTNAME: &str = "kubernetes.io/hostname";
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// What happens when a constraint cannot be kept.
@@ -20,12 +20,12 @@ pub(super) enum Need {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Constraint {
+pub(crate) struct Constraint {
     /// The node label whose values are the domains.
-    pub(super) key: String,
-    pub(super) max_skew: i64,
-    pub(super) min_domains: usize,
-    pub(super) selector: Selector,
+    pub(crate) key: String,
+    pub(crate) max_skew: i64,
+    pub(crate) min_domains: usize,
+    pub(crate) selector: Selector,
     /// Nodes that the pod's node affinity excludes do not count.
     honour_affinity: bool,
     /// Nodes whose taints the pod does not tolerate do not count.
@@ -96,6 +96,16 @@ fn selector(given: &TopologySpreadConstraint, pod: &PodInfo) -> Selector {
 }
 
 impl Constraint {
+    /// Whether nodes that affinity or taints keep the pod from do not count.
+    pub(crate) fn policies(&self) -> (bool, bool) {
+        (self.honour_affinity, self.honour_taints)
+    }
+
+    /// True when pods on this node count for this constraint of `pod` and it has the labels of all of `others`.
+    pub(crate) fn counts_among(&self, node: &NodeInfo, pod: &PodInfo, others: &[Self]) -> bool {
+        super::has_all_keys(node, others) && self.counts_on(node, pod)
+    }
+
     /// True when pods on this node count for this constraint of `pod`.
     pub(super) fn counts_on(&self, node: &NodeInfo, pod: &PodInfo) -> bool {
         if self.honour_affinity && !affinity::required_matches(pod.spec(), &node.node.metadata) {

@@ -1,6 +1,6 @@
 //! The required part: a node fits when its domain, with the pod, has at most `maxSkew` pods more than the emptiest.
 
-use super::constraint::{Constraint, Need};
+use super::constraint::Constraint;
 use super::{PodTopologySpread, domain, has_all_keys};
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{Filter, ForPod, NodeCheck, Verdict};
@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 impl Filter for PodTopologySpread {
     fn for_pod<'a>(&'a self, pod: &'a PodInfo, cluster: &'a Snapshot) -> ForPod<'a> {
-        let constraints = self.constraints(pod, cluster, Need::Required);
+        let constraints = self.required(pod, cluster);
         if constraints.is_empty() {
             return ForPod::Nothing;
         }

@@ -14,9 +14,12 @@ use super::args::{DefaultingType, PodTopologySpreadArgs};
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{Change, Filter, Plugin, Score, Subject, Wakeup};
 use crate::pod::PodInfo;
-use constraint::{Constraint, Need};
+use constraint::Need;
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 pub use skew::{Skew, skews};
+use std::any::Any;
+
+pub(crate) use constraint::{Constraint, HOSTNAME};
 
 /// Upstream's PodTopologySpread.
 #[derive(Debug, Default)]
@@ -47,6 +50,19 @@ impl PodTopologySpread {
     /// What holds for pods that have no constraints of their own.
     pub fn defaults(&self) -> &Defaults {
         &self.defaults
+    }
+
+    /// The DoNotSchedule constraints that hold for a pod.
+    pub(crate) fn required(&self, pod: &PodInfo, cluster: &Snapshot) -> Vec<Constraint> {
+        self.constraints(pod, cluster, Need::Required)
+    }
+
+    /// The ScheduleAnyway constraints that hold for a pod, and whether nodes that lack one of their labels are left
+    /// out: only under the system's defaults are they not.
+    pub(crate) fn preferred(&self, pod: &PodInfo, cluster: &Snapshot) -> (Vec<Constraint>, bool) {
+        let all_keys =
+            !pod.spec().topology_spread_constraints.is_empty() || self.defaults != Defaults::System;
+        (self.constraints(pod, cluster, Need::Preferred), all_keys)
     }
 
     /// The constraints of this kind that hold for a pod: its own, or the defaults if it has none of either kind.
@@ -111,6 +127,10 @@ impl Plugin for PodTopologySpread {
             }
             Subject::Own(_) | Subject::Related(_) | Subject::Other => true,
         }
+    }
+
+    fn as_any(&self) -> Option<&dyn Any> {
+        Some(self)
     }
 
     fn filter(&self) -> Option<&dyn Filter> {

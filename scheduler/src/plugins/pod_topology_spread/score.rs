@@ -1,8 +1,8 @@
 //! The preferred part: the fewer pods a node's domains have, the better; a constraint with many domains weighs more
 //! (by the logarithm of their number), since in a large cluster each has few pods.
 
-use super::constraint::{Constraint, HOSTNAME, Need};
-use super::{Defaults, PodTopologySpread, domain, has_all_keys};
+use super::constraint::{Constraint, HOSTNAME};
+use super::{PodTopologySpread, domain, has_all_keys};
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{MAX_NODE_SCORE, NodeScore, Score};
 use crate::pod::PodInfo;
@@ -15,10 +15,7 @@ impl Score for PodTopologySpread {
         cluster: &'a Snapshot,
         feasible: &[&'a NodeInfo],
     ) -> Option<Box<dyn NodeScore + 'a>> {
-        // Only under the system's defaults may a node lack one of the labels.
-        let all_keys =
-            !pod.spec().topology_spread_constraints.is_empty() || self.defaults != Defaults::System;
-        let constraints = self.constraints(pod, cluster, Need::Preferred);
+        let (constraints, all_keys) = self.preferred(pod, cluster);
         if constraints.is_empty() {
             return None;
         }

@@ -1,0 +1,197 @@
+//! What pods elsewhere mean to a pod: the rules of spreading and of pods near pods, resolved to tables.
+//!
+//! Two pods with equal [`Rules`] get the same answers, so the sums behind them are kept for the next one.
+
+use super::plan::{self, Across, Plan};
+use super::sums::{Source, Terms};
+use super::tables::{ClassId, Kind, Tables, Who};
+use super::topology::{KeyId, Topology};
+use crate::cache::Snapshot;
+use crate::framework::Profile;
+use crate::plugins::{Constraint, HOSTNAME};
+use crate::pod::PodInfo;
+use crate::terms::Term;
+use std::sync::Arc;
+
+/// All rules that concern a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Rules {
+    /// DoNotSchedule constraints, in order.
+    pub(super) spread: Vec<SpreadRule>,
+    /// ScheduleAnyway constraints, in order.
+    pub(super) rather_spread: Vec<SpreadRule>,
+    /// Nodes without the keys of all these are left out of that score.
+    pub(super) all_keys: bool,
+    /// Required pod affinity: one sum a term, all of pods that every term means.
+    pub(super) near: Vec<Terms>,
+    /// The pod is one of those it wants to be near.
+    pub(super) near_itself: bool,
+    /// Required anti-affinity of its own.
+    pub(super) far: Vec<Terms>,
+    /// Required anti-affinity of pods that are there.
+    pub(super) unwelcome: Vec<Terms>,
+    /// Weights of preferred terms, its own and of others.
+    pub(super) wishes: Vec<Terms>,
+}
+
+/// One constraint.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct SpreadRule {
+    pub(super) terms: Terms,
+    pub(super) max_skew: i64,
+    pub(super) min_domains: usize,
+    /// 1 if the pod counts itself.
+    pub(super) own: i64,
+    /// Domains are hosts, whose pods count without looking at policies.
+    pub(super) hosts: bool,
+    policies: (bool, bool),
+}
+
+/// The rules and the constraints they came from.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) rules: Rules,
+    pub(super) required: Vec<Constraint>,
+    pub(super) preferred: Vec<Constraint>,
+}
+
+impl Rules {
+    /// True when nothing elsewhere can refuse a node.
+    pub(super) fn refuse_nothing(&self) -> bool {
+        self.spread.is_empty() && self.near.is_empty() && self.far.is_empty() && self.unwelcome.is_empty()
+    }
+
+    /// True when nothing elsewhere changes a score.
+    pub(super) fn wish_nothing(&self) -> bool {
+        self.rather_spread.is_empty() && self.wishes.is_empty()
+    }
+}
+
+/// What rules are made from.
+#[derive(Debug)]
+pub(super) struct Maker<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) profile: &'a Profile,
+    pub(super) cluster: &'a Snapshot,
+    pub(super) tables: &'a mut Tables,
+    pub(super) topology: &'a mut Topology,
+}
+
+impl Maker<'_> {
+    /// The rules of a pod of that class.
+    pub(super) fn resolve(&mut self, pod: &Arc<PodInfo>, class: ClassId) -> Resolved {
+        let mut resolved = Resolved { rules: Rules::default(), required: Vec::new(), preferred: Vec::new() };
+        for (at, kind) in &self.plan.across {
+            match kind {
+                Across::Spread => {
+                    let required = plan::spread(self.profile, *at).required(pod, self.cluster);
+                    resolved.rules.spread = self.spread(pod, &required);
+                    resolved.required = required;
+                }
+                Across::Pods => self.required_terms(&mut resolved.rules, pod, class),
+            }
+        }
+        for (at, kind, _) in &self.plan.wishes {
+            match kind {
+                Across::Spread => {
+                    let (preferred, all_keys) = plan::spread(self.profile, *at).preferred(pod, self.cluster);
+                    resolved.rules.rather_spread = self.spread(pod, &preferred);
+                    resolved.rules.all_keys = all_keys;
+                    resolved.preferred = preferred;
+                }
+                Across::Pods => {
+                    let plugin = plan::pods(self.profile, *at);
+                    let (hard, ignore) = (plugin.required_weight, plugin.ignore_preferred_of_others);
+                    resolved.rules.wishes = self.wishes(pod, class, hard, ignore);
+                }
+            }
+        }
+        resolved
+    }
+
+    fn key(&mut self, name: &str) -> KeyId {
+        self.topology.key(name, self.cluster)
+    }
+
+    fn counter(&mut self, who: Who) -> Source {
+        Source::Counter(self.tables.counter(who, self.cluster.namespaces()))
+    }
+
+    fn spread(&mut self, pod: &PodInfo, constraints: &[Constraint]) -> Vec<SpreadRule> {
+        let rule = |constraint: &Constraint| {
+            let selector = &constraint.selector;
+            let sources = if selector.is_everything() || selector.is_nothing() {
+                Vec::new()
+            } else {
+                let namespace = pod.namespace().to_owned();
+                vec![(self.counter(Who::Selected { namespace, selector: selector.clone() }), 1)]
+            };
+            SpreadRule {
+                terms: Terms { key: self.key(&constraint.key), sources },
+                max_skew: constraint.max_skew,
+                min_domains: constraint.min_domains,
+                own: i64::from(selector.matches(pod.labels())),
+                hosts: constraint.key == HOSTNAME,
+                policies: constraint.policies(),
+            }
+        };
+        constraints.iter().map(rule).collect()
+    }
+
+    fn required_terms(&mut self, rules: &mut Rules, pod: &Arc<PodInfo>, class: ClassId) {
+        if let Some(own) = pod.terms() {
+            if !own.affinity.is_empty() {
+                let everyone = self.counter(Who::Meant(own.affinity.clone()));
+                let namespaces = self.cluster.namespaces();
+                rules.near_itself = own.affinity.iter().all(|term| term.matches(pod, namespaces));
+                rules.near = self.one_a_key(own.affinity.iter().map(|term| (term, everyone, 1)).collect());
+                rules.near.iter_mut().for_each(|terms| terms.sources.truncate(1));
+            }
+            let far = own.anti_affinity.iter();
+            let far = far.map(|term| (term, self.counter(Who::Meant(vec![term.clone()])), 1)).collect();
+            rules.far = self.one_a_key(far);
+        }
+        let unwelcome = self.about(class, |kind| (kind == Kind::AntiAffinity).then_some(1));
+        rules.unwelcome =
+            self.one_a_key(unwelcome.iter().map(|(term, source, by)| (term, *source, *by)).collect());
+    }
+
+    fn wishes(&mut self, pod: &Arc<PodInfo>, class: ClassId, hard: i64, ignore: bool) -> Vec<Terms> {
+        let mut all: Vec<(Term, Source, i64)> = Vec::new();
+        if let Some(own) = pod.terms() {
+            let liked = own.preferred.iter().map(|(term, weight)| (term, *weight));
+            let disliked = own.preferred_anti.iter().map(|(term, weight)| (term, -*weight));
+            for (term, weight) in liked.chain(disliked) {
+                all.push((term.clone(), self.counter(Who::Meant(vec![term.clone()])), weight));
+            }
+        }
+        if all.is_empty() && ignore {
+            return Vec::new();
+        }
+        all.extend(self.about(class, |kind| match kind {
+            Kind::Affinity if hard > 0 => Some(hard),
+            Kind::Preferred(weight) if !ignore => Some(weight),
+            Kind::PreferredAnti(weight) if !ignore => Some(-weight),
+            _ => None,
+        }));
+        self.one_a_key(all.iter().map(|(term, source, by)| (term, *source, *by)).collect())
+    }
+
+    /// Wishes of others that mean the class, with what each of their pods counts.
+    fn about(&self, class: ClassId, by: impl Fn(Kind) -> Option<i64>) -> Vec<(Term, Source, i64)> {
+        let wishes = self.tables.wishes_about(class);
+        wishes.filter_map(|(id, wish)| Some((wish.term.clone(), Source::Wish(id), by(wish.kind)?))).collect()
+    }
+
+    fn one_a_key(&mut self, parts: Vec<(&Term, Source, i64)>) -> Vec<Terms> {
+        let mut all: Vec<Terms> = Vec::new();
+        for (term, source, factor) in parts {
+            let key = self.key(&term.topology_key);
+            match all.iter_mut().find(|terms| terms.key == key) {
+                Some(terms) => terms.sources.push((source, factor)),
+                None => all.push(Terms { key, sources: vec![(source, factor)] }),
+            }
+        }
+        all
+    }
+}

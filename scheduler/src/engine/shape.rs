@@ -1,0 +1,374 @@
+//! Pods that scheduling cannot tell apart, and what one node after the other answers them.
+//!
+//! Promise: after [`Shape::refresh`] the columns say of every node what the profile's plugins that look at one node
+//! at a time say, asked by the very same code; only nodes that changed since are asked again. So of a thousand pods
+//! of one deployment the first costs a look at each node, and each other one a look at the node of its predecessor.
+
+use super::log::{Log, Mark, Stale, What};
+use super::plan::Plan;
+use super::tables::{At, hash_of};
+use crate::cache::{NodeInfo, Snapshot};
+use crate::failure::Rejection;
+use crate::framework::{ForPod, NodeCheck, NodeScore, Profile, Verdict};
+use crate::pod::PodInfo;
+use std::sync::Arc;
+
+/// Says that a node fits.
+pub(super) const FITS: u16 = 0;
+/// The total of a node that does not fit.
+pub(super) const OUT: i32 = i32::MIN;
+/// Nodes in a block whose best total is kept.
+const BLOCK: usize = 64;
+
+/// One shape of pods under one profile.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pod: Arc<PodInfo>,
+    /// For each node [`FITS`] or one more than the place of the refusal in `refusals`.
+    codes: Vec<u16>,
+    refusals: Vec<(&'static str, Verdict)>,
+    /// The weighted sum of the scores that are normalised as they are; [`OUT`] where the pod does not fit.
+    totals: Vec<i32>,
+    /// The best total of each block of nodes.
+    blocks: Vec<i32>,
+    pub(super) scaled: Vec<Scaled>,
+    feasible: usize,
+    mark: Option<Mark>,
+    images: u64,
+    used_images: bool,
+    /// The last failure, and the position of the log it belongs to.
+    rejections: Option<Arc<Vec<Rejection>>>,
+}
+
+/// Raw scores of one plugin that are normalised by the greatest.
+#[derive(Debug)]
+pub(super) struct Scaled {
+    pub(super) weight: i32,
+    pub(super) reverse: bool,
+    pub(super) raw: Vec<i64>,
+    /// Feasible nodes whose score is not 0.
+    pub(super) some: usize,
+}
+
+/// The plugins of a profile that look at one node at a time, ready for one shape.
+pub(super) struct Local<'a> {
+    checks: Vec<(&'static str, Box<dyn NodeCheck + 'a>)>,
+    /// (what it asks, weight)
+    scores: Vec<(Box<dyn NodeScore + 'a>, i32)>,
+    /// For each of the shape's `scaled`.
+    scaled: Vec<Option<Box<dyn NodeScore + 'a>>>,
+    reads_images: bool,
+}
+
+impl<'a> Local<'a> {
+    /// `None`: one of them refuses the pod altogether or knows its nodes by name, which the plain path handles.
+    pub(super) fn prepare(
+        pod: &'a PodInfo,
+        plan: &Plan,
+        profile: &'a Profile,
+        cluster: &'a Snapshot,
+    ) -> Option<Self> {
+        let enabled = profile.enabled();
+        let mut local =
+            Self { checks: Vec::new(), scores: Vec::new(), scaled: Vec::new(), reads_images: false };
+        for at in &plan.filters {
+            let filter = enabled[*at].plugin.filter()?;
+            match filter.for_pod(pod, cluster) {
+                ForPod::Nothing => {}
+                ForPod::Check { check, only: None } => local.checks.push((filter.name(), check)),
+                ForPod::Check { .. } | ForPod::Refuse(_) => return None,
+            }
+        }
+        for kept in &plan.scores {
+            let plugin = &enabled[kept.plugin].plugin;
+            let score = plugin.score()?.for_pod(pod, cluster, &[]);
+            match (kept.by_max, score) {
+                (Some(_), score) => local.scaled.push(score),
+                (None, Some(score)) => {
+                    local.reads_images |= plugin.reads() == crate::framework::Reads::NodeAndImages;
+                    local.scores.push((score, kept.weight));
+                }
+                (None, None) => {}
+            }
+        }
+        Some(local)
+    }
+
+    /// The first refusal, as the plain path has it.
+    pub(super) fn ask(&self, node: &NodeInfo) -> Option<(&'static str, Verdict)> {
+        self.checks.iter().find_map(|(name, check)| {
+            let verdict = check.check(node);
+            (!verdict.fits()).then_some((*name, verdict))
+        })
+    }
+
+    /// The same, counting pods of at least this priority that were promised room there.
+    pub(super) fn ask_with_promised(
+        &self,
+        pod: &PodInfo,
+        node: &NodeInfo,
+        cluster: &Snapshot,
+    ) -> Option<(&'static str, Verdict)> {
+        let promised = cluster.nominated(&node.name).iter();
+        let mut ahead =
+            promised.filter(|other| other.priority >= pod.priority && other.uid != pod.uid).peekable();
+        if ahead.peek().is_some() {
+            let mut trial = node.clone();
+            ahead.for_each(|other| trial.add_pod(other.clone()));
+            let refusal = self.ask(&trial);
+            if refusal.is_some() {
+                return refusal;
+            }
+        }
+        self.ask(node)
+    }
+
+    fn total(&self, node: &NodeInfo) -> i32 {
+        let weighted = |(score, weight): &(Box<dyn NodeScore + 'a>, i32)| {
+            i32::try_from(score.score(node)).unwrap_or(0) * weight
+        };
+        self.scores.iter().map(weighted).sum()
+    }
+}
+
+/// A hash of all that a shape's pods share.
+pub(super) fn shape_hash(pod: &PodInfo) -> u64 {
+    let spec = pod.spec();
+    let requests = &pod.requests;
+    let amounts = (requests.milli_cpu, requests.memory, requests.ephemeral, &requests.scalars);
+    let scoring = (pod.requests_for_scoring.milli_cpu, pod.requests_for_scoring.memory);
+    let texts = (pod.images(), &spec.node_selector, &spec.node_name, &pod.ports);
+    let affinity = spec.affinity.as_deref().map(|affinity| (affinity.node_affinity.is_some(), pod.terms()));
+    let lists = (spec.tolerations.len(), spec.topology_spread_constraints.len(), affinity);
+    hash_of(&(amounts, scoring, pod.priority, texts, lists))
+}
+
+/// True when scheduling cannot tell the two apart but by their namespace, labels and owner.
+fn same_shape(one: &PodInfo, other: &PodInfo) -> bool {
+    let (a, b) = (one.spec(), other.spec());
+    one.priority == other.priority
+        && one.requests == other.requests
+        && one.requests_for_scoring == other.requests_for_scoring
+        && one.ports == other.ports
+        && one.images() == other.images()
+        && a.node_name == b.node_name
+        && a.node_selector == b.node_selector
+        && a.tolerations == b.tolerations
+        && a.affinity == b.affinity
+        && a.topology_spread_constraints == b.topology_spread_constraints
+}
+
+impl Shape {
+    pub(super) fn new(pod: Arc<PodInfo>, plan: &Plan) -> Self {
+        let scaled = plan.scores.iter().filter_map(|kept| {
+            let reverse = kept.by_max?;
+            Some(Scaled { weight: kept.weight, reverse, raw: Vec::new(), some: 0 })
+        });
+        Self {
+            pod,
+            codes: Vec::new(),
+            refusals: Vec::new(),
+            totals: Vec::new(),
+            blocks: Vec::new(),
+            scaled: scaled.collect(),
+            feasible: 0,
+            mark: None,
+            images: 0,
+            used_images: false,
+            rejections: None,
+        }
+    }
+
+    pub(super) fn fits(&self, pod: &PodInfo) -> bool {
+        same_shape(&self.pod, pod)
+    }
+
+    /// A pod of this shape.
+    pub(super) fn pod(&self) -> &Arc<PodInfo> {
+        &self.pod
+    }
+
+    /// How many nodes fit.
+    pub(super) fn feasible(&self) -> usize {
+        self.feasible
+    }
+
+    pub(super) fn codes(&self) -> &[u16] {
+        &self.codes
+    }
+
+    pub(super) fn totals(&self) -> &[i32] {
+        &self.totals
+    }
+
+    pub(super) fn refusal(&self, code: u16) -> &(&'static str, Verdict) {
+        &self.refusals[usize::from(code) - 1]
+    }
+
+    /// Brings the columns up to date; answers false when the shape is one for the plain path.
+    pub(super) fn refresh(
+        &mut self,
+        plan: &Plan,
+        profile: &Profile,
+        cluster: &Snapshot,
+        log: &Log,
+        order: u64,
+    ) -> bool {
+        let images = plan.reads_images && self.images != cluster.images_version();
+        let current = Some(Mark { order, read: log.end() });
+        if self.mark == current && !images {
+            return true;
+        }
+        let pod = self.pod.clone();
+        let Some(local) = Local::prepare(&pod, plan, profile, cluster) else { return false };
+        if images && (local.reads_images || self.used_images) {
+            self.mark = None;
+        }
+        (self.images, self.used_images) = (cluster.images_version(), local.reads_images);
+        match Mark::advance(&mut self.mark, order, cluster.len(), log) {
+            Stale::All => self.fill(&local, cluster),
+            Stale::Some(some) => {
+                self.resize(cluster.len());
+                for (at, _) in some.iter().filter(|(_, what)| *what != What::Versions) {
+                    self.look_again(*at, &local, cluster);
+                }
+            }
+        }
+        true
+    }
+
+    fn fill(&mut self, local: &Local<'_>, cluster: &Snapshot) {
+        self.codes.clear();
+        self.totals.clear();
+        self.blocks.clear();
+        self.refusals.clear();
+        self.rejections = None;
+        self.feasible = 0;
+        for scaled in &mut self.scaled {
+            scaled.raw.clear();
+            scaled.some = 0;
+        }
+        self.resize(cluster.len());
+        for at in 0..cluster.len() {
+            self.look(at, local, cluster);
+        }
+        (0..self.blocks.len()).for_each(|block| self.find_best_of(block));
+    }
+
+    /// New nodes count as refused until they were asked.
+    fn resize(&mut self, nodes: usize) {
+        if self.codes.len() < nodes {
+            self.codes.resize(nodes, u16::MAX);
+            self.totals.resize(nodes, OUT);
+            self.blocks.resize(nodes.div_ceil(BLOCK), OUT);
+            self.scaled.iter_mut().for_each(|scaled| scaled.raw.resize(nodes, 0));
+            self.rejections = None;
+        }
+    }
+
+    fn look_again(&mut self, at: At, local: &Local<'_>, cluster: &Snapshot) {
+        let at = at as usize;
+        let (code, total) = (self.codes[at], self.totals[at]);
+        self.look(at, local, cluster);
+        if self.totals[at] > total {
+            let block = &mut self.blocks[at / BLOCK];
+            *block = (*block).max(self.totals[at]);
+        } else if self.totals[at] < total {
+            self.find_best_of(at / BLOCK);
+        }
+        if code != self.codes[at] {
+            self.correct_rejection(at);
+        }
+    }
+
+    fn look(&mut self, at: usize, local: &Local<'_>, cluster: &Snapshot) {
+        let node = &cluster.nodes()[at];
+        let fitted = self.codes[at] == FITS;
+        let refusal = local.ask_with_promised(&self.pod, node, cluster);
+        let fits = refusal.is_none();
+        self.codes[at] = refusal.map_or(FITS, |refusal| self.code(refusal));
+        self.totals[at] = if fits { local.total(node) } else { OUT };
+        self.feasible = self.feasible - usize::from(fitted) + usize::from(fits);
+        for (scaled, score) in self.scaled.iter_mut().zip(&local.scaled) {
+            let raw = score.as_ref().filter(|_| fits).map_or(0, |score| score.score(node));
+            scaled.some = scaled.some - usize::from(scaled.raw[at] != 0) + usize::from(raw != 0);
+            scaled.raw[at] = raw;
+        }
+    }
+
+    fn code(&mut self, refusal: (&'static str, Verdict)) -> u16 {
+        let known = self.refusals.iter().position(|known| *known == refusal);
+        let at = known.unwrap_or_else(|| {
+            self.refusals.push(refusal);
+            self.refusals.len() - 1
+        });
+        u16::try_from(at + 1).expect("a node has few reasons")
+    }
+
+    fn find_best_of(&mut self, block: usize) {
+        let from = block * BLOCK;
+        let to = (from + BLOCK).min(self.totals.len());
+        self.blocks[block] = self.totals[from..to].iter().copied().max().unwrap_or(OUT);
+    }
+
+    /// The best total, and how many nodes have it.
+    pub(super) fn best(&self) -> (i32, usize) {
+        let best = self.blocks.iter().copied().max().unwrap_or(OUT);
+        (best, self.equals_in_blocks(best).map(|(_, equals)| equals).sum())
+    }
+
+    /// The node that is the `nth` of those with this total.
+    pub(super) fn nth_with(&self, total: i32, nth: usize) -> Option<usize> {
+        let mut left = nth;
+        for (block, equals) in self.equals_in_blocks(total) {
+            if left < equals {
+                let from = block * BLOCK;
+                return self.totals[from..]
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, other)| **other == total)
+                    .nth(left)
+                    .map(|(at, _)| from + at);
+            }
+            left -= equals;
+        }
+        None
+    }
+
+    fn equals_in_blocks(&self, total: i32) -> impl Iterator<Item = (usize, usize)> {
+        let best = self.blocks.iter().enumerate().filter(move |(_, best)| **best == total);
+        best.map(move |(block, _)| {
+            let from = block * BLOCK;
+            let to = (from + BLOCK).min(self.totals.len());
+            (block, self.totals[from..to].iter().filter(|other| **other == total).count())
+        })
+    }
+
+    /// What every node says, when none fits.
+    pub(super) fn rejections(&mut self) -> Arc<Vec<Rejection>> {
+        if let Some(known) = &self.rejections {
+            return known.clone();
+        }
+        let all: Vec<Rejection> = (0..self.codes.len()).filter_map(|at| self.rejection(at)).collect();
+        let all = Arc::new(all);
+        self.rejections = Some(all.clone());
+        all
+    }
+
+    pub(super) fn rejection(&self, at: usize) -> Option<Rejection> {
+        let code = self.codes[at];
+        (code != FITS).then(|| {
+            let (plugin, verdict) = self.refusal(code).clone();
+            Rejection { node: at, plugin, verdict }
+        })
+    }
+
+    /// Keeps the list of rejections while every node is on it.
+    fn correct_rejection(&mut self, at: usize) {
+        let Some(mut list) = self.rejections.take().filter(|_| self.codes[at] != FITS) else { return };
+        if let (Some(rejection), Some(known)) = (self.rejection(at), Arc::make_mut(&mut list).get_mut(at)) {
+            *known = rejection;
+            self.rejections = Some(list);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Node labels that are places: for each key that some rule names, the value of every node as a small number.
+
+use super::tables::At;
+use crate::cache::{NodeInfo, Snapshot};
+use rustc_hash::FxHashMap;
+
+/// A label key.
+pub(super) type KeyId = usize;
+/// A value of a key.
+pub(super) type Domain = u32;
+
+/// The domain of nodes without the label.
+pub(super) const NOWHERE: Domain = 0;
+/// The domain of nodes whose label is the empty text.
+pub(super) const EMPTY: Domain = 1;
+
+/// All keys.
+#[derive(Debug, Default)]
+pub(super) struct Topology {
+    keys: Vec<Key>,
+    by_name: FxHashMap<String, KeyId>,
+}
+
+#[derive(Debug)]
+struct Key {
+    name: String,
+    domains: Vec<Domain>,
+    values: FxHashMap<String, Domain>,
+}
+
+impl Topology {
+    /// The number of a key.
+    pub(super) fn key(&mut self, name: &str, cluster: &Snapshot) -> KeyId {
+        if let Some(known) = self.by_name.get(name) {
+            return *known;
+        }
+        let values = [(String::new(), EMPTY)].into_iter().collect();
+        let mut key = Key { name: name.to_owned(), domains: Vec::new(), values };
+        cluster.nodes().iter().for_each(|node| key.push(node));
+        self.by_name.insert(name.to_owned(), self.keys.len());
+        self.keys.push(key);
+        self.keys.len() - 1
+    }
+
+    /// The domain of each node.
+    pub(super) fn domains(&self, key: KeyId) -> &[Domain] {
+        &self.keys[key].domains
+    }
+
+    /// One more than the greatest domain.
+    pub(super) fn size(&self, key: KeyId) -> usize {
+        self.keys[key].values.len() + 1
+    }
+
+    /// How many values were ever seen.
+    pub(super) fn len(&self) -> usize {
+        self.keys.iter().map(|key| key.values.len()).sum()
+    }
+
+    /// A node was added at the end, or changed.
+    pub(super) fn set_node(&mut self, at: At, node: &NodeInfo) {
+        for key in &mut self.keys {
+            let domain = key.domain(node);
+            match key.domains.get_mut(at as usize) {
+                Some(known) => *known = domain,
+                None => key.domains.push(domain),
+            }
+        }
+    }
+
+    /// Reads all nodes anew, for their places have changed.
+    pub(super) fn read_again(&mut self, cluster: &Snapshot) {
+        for key in &mut self.keys {
+            key.domains.clear();
+            cluster.nodes().iter().for_each(|node| key.push(node));
+        }
+    }
+}
+
+impl Key {
+    fn push(&mut self, node: &NodeInfo) {
+        let domain = self.domain(node);
+        self.domains.push(domain);
+    }
+
+    fn domain(&mut self, node: &NodeInfo) -> Domain {
+        let Some(value) = node.labels().get(&self.name) else { return NOWHERE };
+        if let Some(known) = self.values.get(value) {
+            return *known;
+        }
+        let domain = Domain::try_from(self.values.len() + 1).unwrap_or(NOWHERE);
+        self.values.insert(value.clone(), domain);
+        domain
+    }
+}
