@@ -7,5 +7,7 @@
 mod backend;
 pub mod model;
 pub mod netlink;
+mod nftables;
 
 pub use backend::{Backend, Report, Stale, SyncError};
+pub use nftables::Nftables;

@@ -271,7 +271,13 @@ impl Planner<'_> {
         if nodes.iter().any(|node| admitted.iter().any(|range| range.contains(*node))) {
             admitted.insert(Cidr::single(address));
         }
-        admitted.into_iter().collect()
+        // Ranges within others add nothing, and the kernel refuses sets of ranges that overlap.
+        let within = |range: &Cidr| {
+            admitted.iter().any(|other| {
+                other != range && other.contains(range.network()) && other.prefix() <= range.prefix()
+            })
+        };
+        admitted.iter().filter(|range| !within(range)).copied().collect()
     }
 }
 

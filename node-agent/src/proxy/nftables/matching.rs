@@ -1,0 +1,148 @@
+//! Which registers hold what, and the conditions that rules begin with.
+
+use super::expression::{Expression, Register};
+use crate::proxy::model::{Cidr, Family};
+
+/// `NF_CT_STATE_BIT(IP_CT_NEW)`.
+const NEW: u32 = 1 << 3;
+
+/// The registers of a rule: source, destination, protocol, port, number and endpoint stand one behind the other, so
+/// that each key of our sets is a run of them. With IPv6 they fill all sixteen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    v6: bool,
+    pub(crate) source: Register,
+    /// Here the key of a frontend begins.
+    pub(crate) destination: Register,
+    protocol: Register,
+    port: Register,
+    /// Of the endpoint.
+    pub(crate) number: Register,
+    pub(crate) endpoint_address: Register,
+    endpoint_port: Register,
+}
+
+impl Words {
+    pub(crate) const fn of(family: Family) -> Self {
+        let address = match family {
+            Family::V4 => 1,
+            Family::V6 => 4,
+        };
+        let destination = address;
+        let protocol = destination + address;
+        Self {
+            v6: address == 4,
+            source: Register(0),
+            destination: Register(destination),
+            protocol: Register(protocol),
+            port: Register(protocol + 1),
+            number: Register(protocol + 2),
+            endpoint_address: Register(protocol + 3),
+            endpoint_port: Register(protocol + 3 + address),
+        }
+    }
+
+    const fn address(self, source: bool, into: Register) -> Expression {
+        let (offset, length) = match (self.v6, source) {
+            (false, true) => (12, 4),
+            (false, false) => (16, 4),
+            (true, true) => (8, 16),
+            (true, false) => (24, 16),
+        };
+        Expression::Network { offset, length, into }
+    }
+
+    pub(crate) const fn load_source(self) -> Expression {
+        self.address(true, self.source)
+    }
+
+    /// The key of the set of ranges: frontend, then source.
+    pub(crate) const fn load_source_behind_frontend(self) -> Expression {
+        self.address(true, self.number)
+    }
+
+    pub(crate) const fn load_destination(self) -> Expression {
+        self.address(false, self.destination)
+    }
+
+    /// Destination (or the unspecified address), protocol and port.
+    pub(crate) fn load_frontend(self, node_port: bool) -> Vec<Expression> {
+        let unspecified = vec![0; if self.v6 { 16 } else { 4 }];
+        vec![
+            if node_port {
+                Expression::Constant { value: unspecified, into: self.destination }
+            } else {
+                self.load_destination()
+            },
+            Expression::Protocol { into: self.protocol },
+            // TCP, UDP and SCTP have the destination port at the same place.
+            Expression::Transport { offset: 2, length: 2, into: self.port },
+        ]
+    }
+
+    pub(crate) fn dnat(self, family: Family) -> Expression {
+        Expression::Dnat {
+            v6: family == Family::V6,
+            address: self.endpoint_address,
+            port: self.endpoint_port,
+        }
+    }
+}
+
+pub(crate) fn compare(register: Register, equal: bool, value: &[u8]) -> Expression {
+    Expression::Compare { register, equal, value: value.to_vec() }
+}
+
+/// The source (or destination) lies in the range.
+pub(crate) fn of_cidr(range: Cidr, source: bool) -> Vec<Expression> {
+    let words = Words::of(range.family());
+    let into = Register(0);
+    let network = match range.network() {
+        std::net::IpAddr::V4(address) => address.octets().to_vec(),
+        std::net::IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let mask: Vec<u8> = (0..network.len() as u32)
+        .map(|at| !(0xff_u8.checked_shr(u32::from(range.prefix()).saturating_sub(8 * at)).unwrap_or(0)))
+        .collect();
+    match range.prefix() {
+        0 => Vec::new(),
+        prefix if prefix == range.family().bits() => {
+            vec![words.address(source, into), compare(into, true, &network)]
+        }
+        _ => vec![
+            words.address(source, into),
+            Expression::Bits { register: into, xor: vec![0; mask.len()], mask },
+            compare(into, true, &network),
+        ],
+    }
+}
+
+/// The destination is no loopback address: node ports do not answer there, as answers would not come back.
+pub(crate) fn not_loopback(family: Family) -> Vec<Expression> {
+    let words = Words::of(family);
+    let into = Register(0);
+    let load = words.address(false, into);
+    match family {
+        Family::V4 => vec![
+            load,
+            Expression::Bits { register: into, mask: vec![255, 0, 0, 0], xor: vec![0; 4] },
+            compare(into, false, &[127, 0, 0, 0]),
+        ],
+        Family::V6 => vec![load, compare(into, false, &std::net::Ipv6Addr::LOCALHOST.octets())],
+    }
+}
+
+/// The packet begins a connection.
+pub(crate) fn state_is_new() -> Vec<Expression> {
+    let into = Register(0);
+    [vec![Expression::State { into }], unless_bits(into, NEW)].concat()
+}
+
+/// Ends the rule unless one of the bits is set.
+pub(crate) fn unless_bits(register: Register, bits: u32) -> Vec<Expression> {
+    let zero = 0_u32.to_ne_bytes();
+    vec![
+        Expression::Bits { register, mask: bits.to_ne_bytes().to_vec(), xor: zero.to_vec() },
+        compare(register, false, &zero),
+    ]
+}

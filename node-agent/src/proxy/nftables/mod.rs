@@ -1,0 +1,247 @@
+//! The data plane in nf_tables.
+//!
+//! Promise: the work of a sync grows with what changed, the number of rules with nothing but the different numbers
+//! of endpoints that services have. Everything changes in one transaction: a packet sees the state before or the
+//! state after, and a transaction that the kernel refuses changes nothing. Writes the tables `ip steersman-proxy`
+//! and `ip6 steersman-proxy` and no others.
+
+mod codec;
+mod edits;
+mod elements;
+mod expression;
+mod installed;
+mod kernel;
+mod layout;
+mod matching;
+
+use std::collections::BTreeSet;
+
+use nix::errno::Errno;
+
+use self::codec::{Data, Element, Transaction};
+use self::edits::Edits;
+use self::installed::Installed;
+use self::kernel::Found;
+use self::layout::{AFFINITY, TABLE};
+use super::backend::{Backend, Report, Stale, SyncError};
+use super::model::{Changes, DataPlane, Family, Frontend, Protocol};
+use super::netlink::{self, Failure, Socket};
+
+/// How often the remembered clients are read anew when the kernel forgets some of them meanwhile.
+const FORGET_ATTEMPTS: usize = 5;
+
+/// The nftables back end.
+#[derive(Debug)]
+pub struct Nftables {
+    socket: Socket,
+    families: Vec<Family>,
+    /// What the last sync that succeeded made; `None` before it and after a failure.
+    installed: Option<Installed>,
+    /// The kernel's generation after it; `None` if others may have changed something at the same time.
+    generation: Option<u32>,
+}
+
+impl Nftables {
+    /// Opens it in the network namespace of the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// Without permission, or when the kernel has no nf_tables.
+    pub fn open() -> Result<Self, SyncError> {
+        let mut socket = Socket::open(netlink::Protocol::Netfilter).map_err(missing)?;
+        let generation = codec::read_generation(&mut socket).map_err(missing)?;
+        // A kernel started with ipv6.disable=1 has no such file.
+        let v6 = std::path::Path::new("/proc/net/if_inet6").exists();
+        let families = if v6 { Family::BOTH.to_vec() } else { vec![Family::V4] };
+        Ok(Self { socket, families, installed: None, generation: Some(generation) })
+    }
+
+    /// Reads what the kernel has and makes the difference.
+    fn sync_all(&mut self, desired: &DataPlane) -> Result<(Installed, Report), SyncError> {
+        let (installed, mut wanted) = Installed::all(desired);
+        let before = codec::read_generation(&mut self.socket).map_err(failed("read the tables"))?;
+        let mut all = Vec::new();
+        for family in self.families.clone() {
+            let found = Found::read(&mut self.socket, family).map_err(failed("read the tables"))?;
+            let chains = installed.chains(family);
+            let elements = wanted.remove(&family).unwrap_or_default();
+            all.push((family, Edits::between(found, family, chains, elements)));
+        }
+        self.generation = Some(before);
+        let report = self.commit(&all, desired)?;
+        self.forget(desired, |_| true)?;
+        Ok((installed, report))
+    }
+
+    /// Makes the changes to what was installed last.
+    fn sync_some(
+        &mut self,
+        desired: &DataPlane,
+        changes: &Changes,
+        mut installed: Installed,
+    ) -> Result<(Installed, Report), SyncError> {
+        let unstuck: BTreeSet<Frontend> = installed.sticky(&changes.frontends);
+        let mut edits = installed.change(desired, changes);
+        edits.retain(|(family, _)| self.families.contains(family));
+        let report = self.commit(&edits, desired)?;
+        if !unstuck.is_empty() {
+            self.forget(desired, |frontend| unstuck.contains(frontend))?;
+        }
+        Ok((installed, report))
+    }
+
+    /// Sends edits as one transaction.
+    fn commit(&mut self, edits: &[(Family, Edits)], desired: &DataPlane) -> Result<Report, SyncError> {
+        let mut report = Report::default();
+        for (family, edits) in edits {
+            let (added, removed) = edits.sizes();
+            report.added += added;
+            report.removed += removed;
+            report.stale.extend(stale(*family, edits, desired));
+        }
+        if let Some(transaction) = edits::transaction(edits) {
+            self.send(transaction)?.map_err(|(doing, failure)| refused(doing, failure))?;
+        }
+        Ok(report)
+    }
+
+    /// Sends a transaction. The inner error is what the kernel refused first.
+    fn send(&mut self, transaction: Transaction) -> Result<Result<(), (String, Failure)>, SyncError> {
+        let (mut batch, labels) = transaction.finish();
+        let failures = self.socket.transact(&mut batch).map_err(failed("send a change"))?;
+        if let Some(failure) = failures.into_iter().next() {
+            let doing = labels.into_iter().nth(failure.index).unwrap_or_default();
+            return Ok(Err((doing, failure)));
+        }
+        let now = codec::read_generation(&mut self.socket).map_err(failed("read the generation"))?;
+        // Ours is the one step in between, or somebody changed something while we looked.
+        self.generation = self.generation.filter(|before| before.wrapping_add(1) == now).map(|_| now);
+        Ok(Ok(()))
+    }
+
+    /// Forgets the clients of some frontends that are remembered with an endpoint they may not go to any more.
+    fn forget(&mut self, desired: &DataPlane, of: impl Fn(&Frontend) -> bool) -> Result<(), SyncError> {
+        for attempt in 1.. {
+            let mut transaction = Transaction::new();
+            for family in self.families.clone() {
+                let all = codec::read_elements(&mut self.socket, family, TABLE, AFFINITY);
+                let all = all.map_err(failed("read the clients with session affinity"))?;
+                let gone = all.iter().filter(|element| is_unwanted(family, element, desired, &of));
+                transaction.delete_elements(family, TABLE, AFFINITY, gone);
+            }
+            if transaction.is_empty() {
+                return Ok(());
+            }
+            match self.send(transaction)? {
+                Ok(()) => return Ok(()),
+                // One of them has just timed out.
+                Err((_, failure)) if failure.errno == Errno::ENOENT && attempt < FORGET_ATTEMPTS => {}
+                Err((doing, failure)) => return Err(refused(doing, failure)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Backend for Nftables {
+    fn name(&self) -> &'static str {
+        "nftables"
+    }
+
+    fn sync(&mut self, desired: &DataPlane, changes: &Changes) -> Result<Report, SyncError> {
+        // Whatever fails from here on leaves it unknown what the kernel has.
+        let (installed, report) = match self.installed.take() {
+            Some(installed) if !changes.everything && installed.settings == desired.settings => {
+                self.sync_some(desired, changes, installed)?
+            }
+            _ => self.sync_all(desired)?,
+        };
+        self.installed = Some(installed);
+        Ok(report)
+    }
+
+    fn is_disturbed(&mut self) -> Result<bool, SyncError> {
+        let now = codec::read_generation(&mut self.socket).map_err(failed("read the generation"))?;
+        Ok(self.generation != Some(now))
+    }
+
+    fn cleanup(&mut self) -> Result<(), SyncError> {
+        self.installed = None;
+        let mut transaction = Transaction::new();
+        for family in self.families.clone() {
+            let tables = codec::read_tables(&mut self.socket, family).map_err(failed("read the tables"))?;
+            if tables.iter().any(|(name, _)| name == TABLE) {
+                transaction.delete_table(family, TABLE);
+            }
+        }
+        if transaction.is_empty() {
+            return Ok(());
+        }
+        self.send(transaction)?.map_err(|(doing, failure)| refused(doing, failure))
+    }
+}
+
+/// A remembered client that may not go where it went.
+fn is_unwanted(
+    family: Family,
+    element: &Element,
+    desired: &DataPlane,
+    of: impl Fn(&Frontend) -> bool,
+) -> bool {
+    let Some((frontend, endpoint)) = elements::remembered(family, element) else { return false };
+    let policy = desired.frontends.get(&frontend).filter(|policy| policy.affinity.is_some());
+    let wanted = |policy: &super::model::Policy| {
+        policy.reachable().any(|found| (found.address, found.port) == endpoint)
+    };
+    of(&frontend) && !policy.is_some_and(|policy| wanted(policy))
+}
+
+/// UDP flows that the edits leave without a reason: the kernel tracks them and would go on as before.
+fn stale(family: Family, edits: &Edits, desired: &DataPlane) -> Vec<Stale> {
+    let mut stale = Vec::new();
+    for element in edits.removed.get(layout::ENDPOINTS).into_iter().flatten() {
+        let Some(frontend) = udp_frontend(family, element) else { continue };
+        let Data::Bytes(value) = &element.data else { continue };
+        let Some(endpoint) = elements::endpoint_of(family, value) else { continue };
+        let policy = desired.frontends.get(&frontend);
+        let mut reachable = policy.iter().flat_map(|policy| policy.reachable());
+        if !reachable.any(|found| (found.address, found.port) == endpoint) {
+            stale.push(Stale { frontend, endpoint: Some(endpoint) });
+        }
+    }
+    let of_services = |all: &std::collections::BTreeMap<&'static str, Vec<Element>>| -> BTreeSet<Frontend> {
+        let services = all.get(layout::SERVICES).into_iter().flatten();
+        services.filter_map(|element| udp_frontend(family, element)).collect()
+    };
+    let was_served = of_services(&edits.removed);
+    let begins = of_services(&edits.added).into_iter().filter(|frontend| !was_served.contains(frontend));
+    stale.extend(begins.map(|frontend| Stale { frontend, endpoint: None }));
+    stale
+}
+
+fn udp_frontend(family: Family, element: &Element) -> Option<Frontend> {
+    elements::frontend_of(family, &element.key).filter(|frontend| frontend.protocol == Protocol::Udp)
+}
+
+fn failed(doing: &'static str) -> impl Fn(netlink::Error) -> SyncError {
+    move |error| match error.is_permission() {
+        true => SyncError::Permission,
+        false => SyncError::Netlink { doing, source: std::io::Error::other(error) },
+    }
+}
+
+fn missing(error: netlink::Error) -> SyncError {
+    match error.errno() {
+        Some(Errno::EPROTONOSUPPORT | Errno::EOPNOTSUPP | Errno::EINVAL) => SyncError::Missing(
+            "nf_tables: load the module nf_tables or choose another --proxy-mode".to_owned(),
+        ),
+        _ => failed("ask the kernel for nf_tables")(error),
+    }
+}
+
+fn refused(doing: String, failure: Failure) -> SyncError {
+    match failure.errno {
+        Errno::EPERM | Errno::EACCES => SyncError::Permission,
+        errno => SyncError::Refused { doing, source: errno.into() },
+    }
+}

@@ -1,0 +1,90 @@
+//! The client: asks an address once, and says what came of it.
+
+use std::io::{ErrorKind, Read as _};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::{FromRawFd as _, IntoRawFd as _};
+use std::time::Duration;
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, bind, connect, setsockopt, socket, sockopt};
+use nix::sys::time::TimeVal;
+
+use crate::network::Network;
+
+/// Answers come at once or not at all: everything is on one machine.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// What came of a question.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Answer {
+    /// Who answered, and the client's address as it saw it.
+    From(String, IpAddr),
+    /// An ICMP error or a reset.
+    Refused,
+    Silence,
+}
+
+/// How to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Tcp,
+    Udp,
+}
+
+/// Asks `to` from a place of the network, with a chosen source address where the place has several.
+pub(crate) fn ask(network: &Network, from: &str, way: Way, source: Option<IpAddr>, to: SocketAddr) -> Answer {
+    network.within(from, || here(way, source, to))
+}
+
+/// Asks from the calling thread's namespace.
+pub(crate) fn here(way: Way, source: Option<IpAddr>, to: SocketAddr) -> Answer {
+    let answered = match way {
+        Way::Tcp => tcp(source, to),
+        Way::Udp => udp(source, to),
+    };
+    match answered {
+        Ok(text) => match text.split_once(' ') {
+            Some((name, seen)) => {
+                Answer::From(name.to_owned(), seen.parse().expect("servers tell an address"))
+            }
+            None => Answer::Silence,
+        },
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Answer::Refused,
+        Err(_) => Answer::Silence,
+    }
+}
+
+fn tcp(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<String> {
+    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let patience = TimeVal::new(0, PATIENCE.as_micros() as i64);
+    // The timeout for sending is the one for connecting as well.
+    setsockopt(&fd, sockopt::SendTimeout, &patience)?;
+    setsockopt(&fd, sockopt::ReceiveTimeout, &patience)?;
+    let raw = fd.into_raw_fd();
+    #[expect(unsafe_code, reason = "a std stream around a socket that was bound before it connects")]
+    // SAFETY: the descriptor is open and nobody else's.
+    let mut stream = unsafe { TcpStream::from_raw_fd(raw) };
+    if let Some(source) = source {
+        bind(raw, &nix::sys::socket::SockaddrStorage::from(SocketAddr::new(source, 0)))?;
+    }
+    connect(raw, &nix::sys::socket::SockaddrStorage::from(to))?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn udp(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<String> {
+    let any = if to.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0_u16; 8]) };
+    let socket = UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), 0))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.connect(to)?;
+    // A packet that is rejected on its own machine fails here, with EPERM; the ICMP error waits for the receive.
+    if let Err(error) = socket.send(b"?")
+        && error.kind() != ErrorKind::PermissionDenied
+    {
+        return Err(error);
+    }
+    let mut buffer = [0; 128];
+    let length = socket.recv(&mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}

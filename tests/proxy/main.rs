@@ -1,0 +1,9 @@
+//! The service proxy against real packets: one table of Services, asked over real sockets in network namespaces.
+//!
+//! Needs root. Each test builds its own small network (`network`), so that nothing of the machine is touched but
+//! namespaces and links with names of their own, which go when the test ends.
+
+mod ask;
+mod cases;
+mod network;
+mod table;

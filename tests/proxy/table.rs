@@ -1,0 +1,154 @@
+//! Runs the table against a back end.
+//!
+//! The cases follow each other on one data plane, so that each but the first is programmed as a difference.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use component::informers::Key;
+use node_agent::proxy::model::{
+    Changes, DataPlane, EndpointSlice, NodeFacts, Service, ServicePlan, Settings, plan_service,
+};
+use node_agent::proxy::{Backend, Nftables};
+use serde_json::{Value, json};
+
+use crate::ask::{Answer, ask};
+use crate::cases::{Case, Expect, Question, cases, settings};
+use crate::network::{Network, PORTS};
+
+/// Questions until everybody who should answer has; that two of three never do is one in a million then.
+const MOST_TRIES: usize = 60;
+/// Questions in which nobody else may answer.
+const LEAST_TRIES: usize = 6;
+
+#[test]
+fn nftables_answers_as_the_table_says() {
+    let network = Network::start();
+    let mut backend = network.within("node", || Nftables::open().unwrap());
+    let wrong = run(&network, &mut backend);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Operators look at it with nft.
+    let shown = listed(&network);
+    assert!(shown.contains("table ip6 steersman-proxy {"), "{shown}");
+    backend.cleanup().unwrap();
+    assert_eq!(listed(&network), "", "cleanup leaves nothing");
+}
+
+/// Runs all cases; answers what was wrong.
+pub(crate) fn run(network: &Network, backend: &mut dyn Backend) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut plane = DataPlane::new(settings());
+    for case in cases() {
+        let mut changes = Changes::default();
+        plane.settings = case.settings.clone().unwrap_or_else(settings);
+        plane.set(&Key::new("default", "s"), plan(&case, &plane.settings), &mut changes);
+        if let Err(error) = backend.sync(&plane, &changes) {
+            wrong.push(format!("{}: {error}: {:?}", case.name, std::error::Error::source(&error)));
+            continue;
+        }
+        for question in &case.questions {
+            wrong.extend(check(network, question).map(|text| format!("{}: {question:?}: {text}", case.name)));
+        }
+    }
+    wrong
+}
+
+fn plan(case: &Case, settings: &Settings) -> ServicePlan {
+    let mut whole = json!({"metadata": {"name": "s", "namespace": "default"}});
+    for (key, value) in case.service.as_object().expect("an object") {
+        whole[key] = value.clone();
+    }
+    let service: Service = serde_json::from_value(whole).unwrap();
+    let slices: Vec<Arc<EndpointSlice>> = ["IPv4", "IPv6"].map(|family| Arc::new(slice(case, family))).into();
+    plan_service(&service, &slices, &node(), settings)
+}
+
+/// The node of the network.
+pub(crate) fn node() -> NodeFacts {
+    NodeFacts {
+        name: "node".to_owned(),
+        zone: "z1".to_owned(),
+        addresses: vec!["192.168.50.1".parse().unwrap(), "fd00:50::1".parse().unwrap()],
+        pod_cidrs: Vec::new(),
+    }
+}
+
+fn slice(case: &Case, family: &str) -> EndpointSlice {
+    let endpoint = |text: &&str| {
+        let words: Vec<&str> = text.split(' ').collect();
+        let has = |word: &str| words.contains(&word);
+        let zones: Vec<Value> = words
+            .iter()
+            .filter_map(|word| word.strip_prefix("zone="))
+            .map(|name| json!({"name": name}))
+            .collect();
+        let node = if words[0] == "far" { "other" } else { "node" };
+        json!({"addresses": [address(words[0], family)], "nodeName": node, "hints": {"forZones": zones},
+            "conditions": {"ready": !has("not-ready") && !has("terminating"), "serving": !has("not-ready"),
+                "terminating": has("terminating")}})
+    };
+    let endpoints: Vec<Value> = case.endpoints.iter().map(endpoint).collect();
+    let metadata =
+        json!({"name": "s-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "s"}});
+    let ports = json!([{"name": "", "port": PORTS[0], "protocol": "TCP"},
+        {"name": "other", "port": PORTS[1], "protocol": "TCP"},
+        {"name": "udp", "port": PORTS[0], "protocol": "UDP"}]);
+    serde_json::from_value(
+        json!({"metadata": metadata, "addressType": family, "endpoints": endpoints, "ports": ports}),
+    )
+    .unwrap()
+}
+
+fn address(pod: &str, family: &str) -> String {
+    match (pod, family) {
+        ("far", "IPv4") => "10.244.1.11".to_owned(),
+        ("far", _) => "fd00:245::11".to_owned(),
+        (pod, "IPv4") => format!("10.244.0.1{}", &pod[3..]),
+        (pod, _) => format!("fd00:244::1{}", &pod[3..]),
+    }
+}
+
+/// Asks until everybody has answered who should; answers what is wrong.
+fn check(network: &Network, question: &Question) -> Option<String> {
+    let source = question.source.map(|source| source.parse().unwrap());
+    let to = question.to.parse().unwrap();
+    let once = || ask(network, question.from, question.way, source, to);
+    let mut seen: BTreeSet<Answer> = BTreeSet::new();
+    match &question.expect {
+        Expect::Refused | Expect::Silence => {
+            let wanted =
+                if matches!(question.expect, Expect::Refused) { Answer::Refused } else { Answer::Silence };
+            let answer = once();
+            (answer != wanted).then(|| format!("{answer:?}"))
+        }
+        Expect::Answers(pods, source) => {
+            let source = source.parse().unwrap();
+            let wanted: BTreeSet<Answer> =
+                pods.iter().map(|pod| Answer::From((*pod).to_owned(), source)).collect();
+            for tries in 1..=MOST_TRIES {
+                seen.insert(once());
+                if !seen.is_subset(&wanted) || (tries >= LEAST_TRIES && seen == wanted) {
+                    break;
+                }
+            }
+            (seen != wanted).then(|| format!("{seen:?}"))
+        }
+        Expect::Sticks(pods) => {
+            seen.extend((0..LEAST_TRIES * 2).map(|_| once()));
+            let of_pods =
+                |answer: &Answer| matches!(answer, Answer::From(pod, _) if pods.contains(&pod.as_str()));
+            (seen.len() != 1 || !seen.iter().all(of_pods)).then(|| format!("{seen:?}"))
+        }
+    }
+}
+
+/// What nft shows of the node's rules.
+pub(crate) fn listed(network: &Network) -> String {
+    let node = network.namespace("node");
+    let output = std::process::Command::new("ip")
+        .args(["netns", "exec", &node, "nft", "list", "ruleset"])
+        .output()
+        .expect("nft is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
