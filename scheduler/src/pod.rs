@@ -248,6 +248,10 @@ impl PodInfo {
         if self.asks_less_than(before) {
             kinds.insert(Wakeup::PodScaledDown);
         }
+        if self.is_deleting() && !before.is_deleting() {
+            // Spreading no longer counts it.
+            kinds.insert(Wakeup::PodRemoved);
+        }
         kinds
     }
 

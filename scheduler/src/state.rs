@@ -234,7 +234,7 @@ impl State {
             }
             Event::Prepared { pod, wrote, outcome } => self.prepared(&pod, wrote, outcome, now),
             Event::NotEvicted { preemptor } => {
-                self.cache.snapshot_mut().drop_nomination(&preemptor.uid);
+                self.unpromise(&preemptor.uid, None, now);
                 self.queue.failed(&preemptor.uid, now);
             }
             Event::Bound { pod, node, outcome: Ok(()) } => self.bound(pod, node, now),
@@ -273,7 +273,7 @@ impl State {
         self.end_late_bindings(now);
         for pod in self.cache.expire(now) {
             tracing::warn!(%pod, "bound pod never seen by the watch");
-            self.wake_for_pod(Wakeup::PodRemoved, &pod, now);
+            self.wake_for_pod(Wakeup::PodRemoved, &pod, None, now);
         }
     }
 
@@ -340,9 +340,11 @@ impl State {
         if let Some(node) = info.node() {
             self.cancel_binding(&info.uid, now);
             self.queue.remove(&info.uid);
-            self.cache.snapshot_mut().drop_nomination(&info.uid);
+            self.unpromise(&info.uid, Some(&node), now);
             let kinds = self.cache.upsert_pod(info.clone(), node);
-            return self.queue.wake(&Change { kinds, subject: Subject::Pod(&info) }, now);
+            let at = if kinds.contains(Wakeup::PodAssigned) { None } else { info.node() };
+            let at = at.and_then(|node| self.cache.snapshot().node(&node));
+            return self.queue.wake(&Change::several(kinds, Subject::Pod(&info)).on(at), now);
         }
         if self.profiles.of(&info).is_none() {
             return; // Another scheduler's.
@@ -351,23 +353,26 @@ impl State {
             // Placing it would only start what is to be stopped.
             self.cancel_binding(&info.uid, now);
             self.queue.remove(&info.uid);
-            return self.cache.snapshot_mut().drop_nomination(&info.uid);
+            return self.unpromise(&info.uid, None, now);
         }
         let assumed = self.cache.node_of(&info.uid).is_some();
         if assumed && self.queue.get(&info.uid).is_none() {
             return; // Bound by us; this is the watch catching up.
         }
-        self.renew_promise(&info);
+        self.renew_promise(&info, now);
         self.queue.upsert(info, now);
     }
 
     /// Follows what the pod's status says about its nomination. A pod that never said anything keeps the promise
     /// we made: the watch has not shown our write yet.
-    fn renew_promise(&mut self, pod: &Arc<PodInfo>) {
+    fn renew_promise(&mut self, pod: &Arc<PodInfo>, now: Timestamp) {
         let before = self.queue.get(&pod.uid).and_then(|before| before.nominated_node());
         match (pod.nominated_node(), before.is_some()) {
-            (Some(node), _) => self.cache.snapshot_mut().nominate(pod, node.clone()),
-            (None, true) => self.cache.snapshot_mut().drop_nomination(&pod.uid),
+            (Some(node), _) => {
+                self.unpromise(&pod.uid, Some(node), now);
+                self.cache.snapshot_mut().nominate(pod, node.clone());
+            }
+            (None, true) => self.unpromise(&pod.uid, None, now),
             (None, false) => {}
         }
     }
@@ -375,9 +380,10 @@ impl State {
     fn pod_gone(&mut self, uid: &Uid, now: Timestamp) {
         self.cancel_binding(uid, now);
         self.queue.remove(uid);
-        self.cache.snapshot_mut().drop_nomination(uid);
+        self.unpromise(uid, None, now);
+        let node = self.cache.node_of(uid).cloned();
         if let Some(pod) = self.cache.remove_pod(uid) {
-            self.wake_for_pod(Wakeup::PodRemoved, &pod, now);
+            self.wake_for_pod(Wakeup::PodRemoved, &pod, node.as_ref(), now);
         }
     }
 
@@ -387,7 +393,7 @@ impl State {
         let kinds = self.cache.upsert_node(node);
         if let Some(info) = self.cache.snapshot().node(&name).filter(|_| !kinds.is_empty()) {
             let subject = Subject::Node { now: info, before: before.as_deref() };
-            self.queue.wake(&Change { kinds, subject }, now);
+            self.queue.wake(&Change::several(kinds, subject), now);
         }
     }
 
@@ -414,7 +420,7 @@ impl State {
 
     /// Wakes who waits for the object, and looks at the bindings that do.
     fn related_changed(&mut self, kinds: WakeupSet, object: &Related, now: Timestamp) {
-        self.queue.wake(&Change { kinds, subject: Subject::Related(object) }, now);
+        self.queue.wake(&Change::several(kinds, Subject::Related(object)), now);
         if let Some(claim) = object.claim() {
             self.settle_claim(&claim, now);
         }
@@ -429,16 +435,21 @@ impl State {
         let (reason, message) = ("Unschedulable", failure.to_string());
         let made = room.as_ref().and_then(Room::made);
         self.decisions.refused(&pod, history, &failure, &message, made, now);
+        let promise_is_void = matches!(room, Some(Room::None { promise_is_void: true, .. }));
         let nomination = match room {
-            None => Nomination::Keep,
-            Some(Room::None { promise_is_void: true, .. }) => self.take_back_promise(&pod),
-            Some(Room::None { .. }) => Nomination::Keep,
+            Some(Room::None { promise_is_void: true, .. }) if pod.nominated_node().is_some() => {
+                Nomination::Clear
+            }
+            None | Some(Room::None { .. }) => Nomination::Keep,
             Some(Room::Made { node, victims }) => {
                 self.evict(&pod, &node, victims);
                 Nomination::Set(node)
             }
         };
         self.queue.refused(&pod.uid, failure.rejectors(), now);
+        if promise_is_void {
+            self.unpromise(&pod.uid, None, now);
+        }
         self.effects.push(Effect::Unplaced { pod, reason, message, nomination });
     }
 
@@ -466,13 +477,20 @@ impl State {
         }
     }
 
-    fn take_back_promise(&mut self, pod: &Arc<PodInfo>) -> Nomination {
-        self.cache.snapshot_mut().drop_nomination(&pod.uid);
-        if pod.nominated_node().is_some() { Nomination::Clear } else { Nomination::Keep }
+    /// Takes back the promise of room to a pod, and wakes who may use it; nobody, if the pod itself goes `to` that node.
+    pub(super) fn unpromise(&mut self, uid: &Uid, to: Option<&NodeName>, now: Timestamp) {
+        let Some(node) = self.cache.snapshot().promised_to(uid).cloned() else { return };
+        let pod = self.cache.snapshot().nominated(&node).iter().find(|pod| pod.uid == *uid).cloned();
+        self.cache.snapshot_mut().drop_nomination(uid);
+        if let Some(pod) = pod.filter(|_| to != Some(&node)) {
+            self.wake_for_pod(Wakeup::PodRemoved, &pod, Some(&node), now);
+        }
     }
 
-    fn wake_for_pod(&mut self, kind: Wakeup, pod: &PodInfo, now: Timestamp) {
-        self.queue.wake(&Change { kinds: WakeupSet::of(&[kind]), subject: Subject::Pod(pod) }, now);
+    /// Something changed about a pod on `node`, if that is known; the cache has taken it in.
+    fn wake_for_pod(&mut self, kind: Wakeup, pod: &PodInfo, node: Option<&NodeName>, now: Timestamp) {
+        let at = node.and_then(|node| self.cache.snapshot().node(node));
+        self.queue.wake(&Change::new(kind, Subject::Pod(pod)).on(at), now);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Inter-pod affinity terms, compiled once a pod: which pods a term means, and by which node label they are near.
 
+use crate::framework::Atom;
 use crate::pod::PodInfo;
 use k8s_openapi::api::core::v1::{Affinity, PodAffinityTerm, WeightedPodAffinityTerm};
 use objects::labels::Selector;
@@ -105,6 +106,11 @@ impl Term {
     /// The only namespaces whose pods it can mean; `None`: that depends on their labels.
     pub fn named_namespaces(&self) -> Option<&[String]> {
         self.namespace_selector.is_nothing().then_some(self.namespaces.as_slice())
+    }
+
+    /// What every pod shows one of that the term means; `None`: it cannot be told from the outside.
+    pub fn atoms(&self) -> Option<Vec<Atom>> {
+        Atom::of_selector(&self.selector)
     }
 
     /// The same without looking at the labels of namespaces: false only when it certainly does not.

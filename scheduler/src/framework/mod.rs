@@ -7,11 +7,14 @@
 //! That one shape stands for upstream's PreFilter, PreScore, Skip and CycleState. Nothing here names a plugin.
 
 mod binding;
+mod lack;
 mod profile;
 mod verdict;
 mod wakeup;
 
 pub use binding::{Permission, Permit, PreBind, Reserve, Settled, Target, Write};
+pub(crate) use lack::Offer;
+pub use lack::{Atom, Lack, Space};
 pub use profile::{Enabled, Points, Profile, Profiles};
 pub use verdict::{Reason, Verdict, Why};
 pub use wakeup::{Change, Subject, Wakeup, WakeupSet};
@@ -55,6 +58,12 @@ pub trait Plugin: Debug + Send + Sync {
     /// Itself, for plugins that the engine has its own tables for.
     fn as_any(&self) -> Option<&dyn Any> {
         None
+    }
+
+    /// Where a pod that this plugin refused is to be found when a change of this kind comes. A plugin that says more than
+    /// [`Lack::Anything`] spares all other waiting pods the question [`Self::helps`].
+    fn lacks(&self, _pod: &PodInfo, _kind: Wakeup) -> Lack {
+        Lack::Anything
     }
 
     /// The role at upstream's PreEnqueue.

@@ -1,7 +1,7 @@
 //! A profile: the plugins that decide for the pods that name one `schedulerName`, in order, with weights.
 
 use super::{
-    Bind, Change, Filter, Gate, Order, Permit, Plugin, PreBind, Preempt, Rank, Reserve, Score, Verdict,
+    Bind, Change, Filter, Gate, Lack, Order, Permit, Plugin, PreBind, Preempt, Rank, Reserve, Score, Verdict,
     Wakeup, WakeupSet,
 };
 use crate::pod::PodInfo;
@@ -221,6 +221,16 @@ impl Profiles {
             .iter()
             .filter_map(|name| profile.plugin(name))
             .fold(WakeupSet::default(), |set, plugin| set.union(WakeupSet::of(plugin.wakeups())))
+    }
+
+    /// Where a pod refused by `rejectors` is to be found when a change of this kind comes, one that [`Self::wakeups`] has.
+    pub(crate) fn lacks(&self, pod: &PodInfo, rejectors: &[&'static str], kind: Wakeup) -> Vec<Lack> {
+        let Some(profile) = self.of(pod).filter(|_| !rejectors.is_empty()) else {
+            return vec![Lack::Anything];
+        };
+        let plugins = rejectors.iter().filter_map(|name| profile.plugin(name));
+        let asked = plugins.filter(|plugin| plugin.wakeups().contains(&kind));
+        asked.map(|plugin| plugin.lacks(pod, kind)).collect()
     }
 
     /// Whether `change` may help a pod that `rejectors` refused: one of them waits for it and does not deny it.

@@ -230,6 +230,8 @@ pub struct Change<'a> {
     pub kinds: WakeupSet,
     /// What changed, as it is now.
     pub subject: Subject<'a>,
+    /// The node on which a pod came, went or changed, as it is now. `None`: not known, or several.
+    pub at: Option<&'a NodeInfo>,
 }
 
 /// The object of a [`Change`].
@@ -255,7 +257,18 @@ pub enum Subject<'a> {
 impl<'a> Change<'a> {
     /// A change of one kind.
     pub fn new(kind: Wakeup, subject: Subject<'a>) -> Self {
-        Self { kinds: WakeupSet::of(&[kind]), subject }
+        Self::several(WakeupSet::of(&[kind]), subject)
+    }
+
+    /// A change of several kinds at once.
+    pub fn several(kinds: WakeupSet, subject: Subject<'a>) -> Self {
+        Self { kinds, subject, at: None }
+    }
+
+    /// The same on this node.
+    #[must_use]
+    pub fn on(self, at: Option<&'a NodeInfo>) -> Self {
+        Self { at, ..self }
     }
 
     /// The node of the change, if it is one that is there now.

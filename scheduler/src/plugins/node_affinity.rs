@@ -4,7 +4,7 @@
 use super::args::NodeAffinityArgs;
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{
-    Change, Filter, ForPod, NodeCheck, NodeScore, Plugin, Reads, Scale, Score, Verdict, Wakeup,
+    Atom, Change, Filter, ForPod, Lack, NodeCheck, NodeScore, Plugin, Reads, Scale, Score, Verdict, Wakeup,
     normalise_by_max,
 };
 use crate::pod::PodInfo;
@@ -48,6 +48,12 @@ impl Plugin for NodeAffinity {
 
     fn reads(&self) -> Reads {
         Reads::Node
+    }
+
+    fn lacks(&self, pod: &PodInfo, _: Wakeup) -> Lack {
+        // The node needs all of these labels, so it can be found by any one of them.
+        let wanted = pod.spec().node_selector.iter().next();
+        wanted.map_or(Lack::Anything, |(key, value)| Lack::OneOf(vec![Atom::node_label(key, value)]))
     }
 
     fn filter(&self) -> Option<&dyn Filter> {

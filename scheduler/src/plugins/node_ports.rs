@@ -1,7 +1,9 @@
 //! Refuses nodes on which another pod has one of the pod's host ports. `0.0.0.0` conflicts with every address.
 
 use crate::cache::{HostPort, NodeInfo, Snapshot};
-use crate::framework::{Change, Filter, ForPod, NodeCheck, Plugin, Reads, Subject, Verdict, Wakeup};
+use crate::framework::{
+    Atom, Change, Filter, ForPod, Lack, NodeCheck, Plugin, Reads, Subject, Verdict, Wakeup,
+};
 use crate::pod::PodInfo;
 
 /// Upstream's NodePorts.
@@ -28,6 +30,13 @@ impl Plugin for NodePorts {
 
     fn reads(&self) -> Reads {
         Reads::Node
+    }
+
+    fn lacks(&self, pod: &PodInfo, kind: Wakeup) -> Lack {
+        match kind {
+            Wakeup::PodRemoved => Lack::OneOf(pod.ports.iter().map(|port| Atom::port(port.port)).collect()),
+            _ => Lack::Anything,
+        }
     }
 
     fn filter(&self) -> Option<&dyn Filter> {

@@ -4,10 +4,11 @@
 use super::args::{NodeResourcesFitArgs, ResourceSpec, ScoringStrategyType, UtilizationShapePoint};
 use crate::cache::{Counting, NodeInfo, Resource, Snapshot};
 use crate::framework::{
-    Change, Filter, ForPod, MAX_NODE_SCORE, NodeCheck, NodeScore, Plugin, Reads, Reason, Scale, Score,
-    Subject, Verdict, Wakeup,
+    Change, Filter, ForPod, Lack, MAX_NODE_SCORE, NodeCheck, NodeScore, Plugin, Reads, Reason, Scale, Score,
+    Space, Subject, Verdict, Wakeup,
 };
 use crate::pod::PodInfo;
+use objects::resources::Resources;
 
 /// Upstream's NodeResourcesFit.
 #[derive(Debug)]
@@ -106,7 +107,8 @@ impl Plugin for NodeResourcesFit {
 
     fn helps(&self, pod: &PodInfo, change: &Change<'_>) -> bool {
         match change.subject {
-            Subject::Node { now, .. } => Check { plugin: self, pod }.check(now).fits(),
+            Subject::Node { now, .. } => self.may_fit(pod, now),
+            Subject::Pod(_) => change.at.is_none_or(|node| self.may_fit(pod, node)),
             _ => true,
         }
     }
@@ -115,12 +117,33 @@ impl Plugin for NodeResourcesFit {
         Reads::Node
     }
 
+    fn lacks(&self, pod: &PodInfo, _: Wakeup) -> Lack {
+        Lack::Space(Space::needed_by(pod))
+    }
+
     fn filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }
 
     fn score(&self) -> Option<&dyn Score> {
         Some(self)
+    }
+}
+
+impl NodeResourcesFit {
+    /// Whether the pod fits the node as it is, or would if pods of less priority were evicted from it.
+    fn may_fit(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
+        let check = Check { plugin: self, pod };
+        if check.check(node).fits() {
+            return true;
+        }
+        let lower = || node.pods.iter().filter(|other| other.priority < pod.priority);
+        if pod.never_preempts() || lower().next().is_none() {
+            return false;
+        }
+        let mut used = node.requested.clone();
+        lower().for_each(|other| used -= &other.requests);
+        check.verdict(&used, &node.allocatable).fits()
     }
 }
 
@@ -138,7 +161,13 @@ struct Check<'a> {
 
 impl NodeCheck for Check<'_> {
     fn check(&self, node: &NodeInfo) -> Verdict {
-        let (wanted, used, room) = (&self.pod.requests, &node.requested, &node.allocatable);
+        self.verdict(&node.requested, &node.allocatable)
+    }
+}
+
+impl Check<'_> {
+    fn verdict(&self, used: &Resources, room: &Resources) -> Verdict {
+        let wanted = &self.pod.requests;
         let mut short = Shortage::default();
         if used.pods + 1 > room.pods {
             short.reasons.push("Too many pods".into());
@@ -147,7 +176,7 @@ impl NodeCheck for Check<'_> {
         short.ask("Insufficient memory", wanted.memory, used.memory, room.memory);
         short.ask("Insufficient ephemeral-storage", wanted.ephemeral, used.ephemeral, room.ephemeral);
         for (name, wanted) in &wanted.scalars {
-            let amount = |of: &objects::resources::Resources| of.scalars.get(name).copied().unwrap_or(0);
+            let amount = |of: &Resources| of.scalars.get(name).copied().unwrap_or(0);
             let (used, room) = (amount(used), amount(room));
             if *wanted > 0 && *wanted > room - used && !self.plugin.ignores(name) {
                 short.note(format!("Insufficient {name}").into(), *wanted > room);

@@ -5,6 +5,7 @@
 //! scheduler's one task; the time is passed in. Writes nothing. Upstream: `backend/queue`.
 
 mod backoff;
+mod class;
 mod standing;
 mod waiting;
 
@@ -12,7 +13,7 @@ pub use backoff::Backoff;
 pub use standing::Standing;
 
 use crate::decisions::{Moved, Trail};
-use crate::framework::{Change, Profiles, Rank, Subject, WakeupSet};
+use crate::framework::{Change, Offer, Profiles, Rank, Subject, Wakeup, WakeupSet};
 use crate::pod::{PodInfo, Uid};
 use jiff::{SignedDuration, Timestamp};
 use rustc_hash::FxHashMap;
@@ -38,6 +39,11 @@ pub struct Queue {
     erring: BTreeSet<(Timestamp, Rank, Ticket)>,
     waiting: Waiting,
     gated: usize,
+    /// Changes so far, and how many there were at the last one of each kind.
+    changes: u64,
+    last_change: [u64; Wakeup::ALL.len()],
+    /// How often a plugin was asked whether a change helps.
+    asked: u64,
     moves: BTreeMap<Move, u64>,
     trail: Trail,
 }
@@ -85,6 +91,10 @@ struct Entry {
     /// Errors in a row.
     errors: u32,
     rejectors: Vec<&'static str>,
+    /// What had changed when it was taken.
+    taken: u64,
+    /// What changed of the pod itself since.
+    changed: WakeupSet,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +130,9 @@ impl Queue {
             erring: BTreeSet::new(),
             waiting: Waiting::default(),
             gated: 0,
+            changes: 0,
+            last_change: [0; Wakeup::ALL.len()],
+            asked: 0,
             moves: BTreeMap::new(),
             trail: Trail::default(),
         }
@@ -153,6 +166,7 @@ impl Queue {
         let entry = self.entries.get_mut(&ticket)?;
         entry.history.attempts += 1;
         entry.history.last_attempt = now;
+        (entry.taken, entry.changed) = (self.changes, WakeupSet::default());
         Some((entry.pod.clone(), entry.history))
     }
 
@@ -165,7 +179,13 @@ impl Queue {
         entry.refused += 1;
         entry.rejectors = rejectors;
         let wakes = self.profiles.wakeups(&entry.pod, &entry.rejectors);
-        self.put(ticket, Place::Parked { since: now, wakes }, "ScheduleAttemptFailure", now);
+        let missed = |kind: Wakeup| self.last_change[kind as usize] > entry.taken;
+        if entry.changed.meets(wakes) || wakes.iter().any(missed) {
+            // What it waits for came while it was being tried (upstream's in-flight events).
+            self.enqueue(ticket, "ScheduleAttemptFailure", now);
+        } else {
+            self.put(ticket, Place::Parked { since: now, wakes }, "ScheduleAttemptFailure", now);
+        }
         Some(history)
     }
 
@@ -182,15 +202,22 @@ impl Queue {
         Some(history)
     }
 
-    /// Something changed: moves on all pods that it may help.
+    /// Something changed: moves on all pods that it may help. Asks once for each class of pods that it may concern.
     pub fn wake(&mut self, change: &Change<'_>, now: Timestamp) {
+        let offer = Offer::of(change);
         for kind in change.kinds.iter() {
-            for ticket in self.waiting.for_kind(kind) {
-                let Some(entry) = self.entries.get(&ticket) else { continue };
-                if self.profiles.helps(&entry.pod, &entry.rejectors, change) {
-                    if !self.trail.has_cause() {
-                        self.trail.begin_cause(&change.subject);
-                    }
+            self.changes += 1;
+            self.last_change[kind as usize] = self.changes;
+            for id in self.waiting.concerned(kind, &offer) {
+                let Some(class) = self.waiting.class(id) else { continue };
+                self.asked += 1;
+                if !self.profiles.helps(&class.pod, &class.rejectors, change) {
+                    continue;
+                }
+                if !self.trail.has_cause() {
+                    self.trail.begin_cause(&change.subject);
+                }
+                for ticket in class.members.clone() {
                     self.enqueue(ticket, kind.label(), now);
                 }
             }
@@ -234,6 +261,19 @@ impl Queue {
         pods.find(|pod| pod.name() == name && pod.namespace() == namespace)
     }
 
+    /// The pods that wait for a change.
+    #[cfg(test)]
+    pub(crate) fn parked(&self) -> impl Iterator<Item = &Arc<PodInfo>> {
+        let parked = self.entries.values().filter(|entry| matches!(entry.place, Place::Parked { .. }));
+        parked.map(|entry| &entry.pod)
+    }
+
+    /// How often a plugin was asked whether a change helps.
+    #[cfg(test)]
+    pub(crate) fn asked(&self) -> u64 {
+        self.asked
+    }
+
     /// Where a pod is and how it got there.
     pub fn standing(&self, uid: &Uid) -> Option<Standing> {
         self.entries.get(self.tickets.get(uid)?).map(Standing::of)
@@ -268,22 +308,37 @@ impl Queue {
         self.tickets.insert(pod.uid.clone(), ticket);
         let history = History { attempts: 0, ready_since: None, last_attempt: now };
         let (place, rejectors) = (Place::InFlight, Vec::new());
-        self.entries
-            .insert(ticket, Entry { pod, place, queued: now, history, refused: 0, errors: 0, rejectors });
+        self.entries.insert(
+            ticket,
+            Entry {
+                pod,
+                place,
+                queued: now,
+                history,
+                refused: 0,
+                errors: 0,
+                rejectors,
+                taken: 0,
+                changed: WakeupSet::default(),
+            },
+        );
         self.enqueue(ticket, "PodAdd", now);
     }
 
     fn update(&mut self, ticket: Ticket, pod: Arc<PodInfo>, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
         let before = std::mem::replace(&mut entry.pod, pod);
-        let change = Change { kinds: entry.pod.changes_since(&before), subject: Subject::Own(&before) };
+        let change = Change::several(entry.pod.changes_since(&before), Subject::Own(&before));
         match entry.place {
             Place::Parked { .. } if self.profiles.helps(&entry.pod, &entry.rejectors, &change) => {
                 self.enqueue(ticket, "PodUpdate", now);
             }
             Place::Gated { .. } => self.enqueue(ticket, "PodUpdate", now),
             Place::Active(_) => self.activate(ticket, "PodUpdate", now),
-            Place::Parked { .. } | Place::Backoff { .. } | Place::InFlight => {}
+            // Filed anew: it may lack something else now.
+            place @ Place::Parked { .. } => self.put(ticket, place, "PodUpdate", now),
+            Place::InFlight => entry.changed = entry.changed.union(change.kinds),
+            Place::Backoff { .. } => {}
         }
     }
 
@@ -328,12 +383,13 @@ impl Queue {
                 "backoff"
             }
             Place::Parked { since, wakes } => {
-                self.waiting.park(ticket, since, wakes);
+                self.waiting.park(ticket, since);
+                self.waiting.index(ticket, &entry.pod, &entry.rejectors, wakes, &self.profiles);
                 "unschedulable"
             }
             Place::Gated { wakes } => {
                 self.gated += 1;
-                self.waiting.index(ticket, wakes);
+                self.waiting.index(ticket, &entry.pod, &entry.rejectors, wakes, &self.profiles);
                 "gated"
             }
         };
@@ -355,10 +411,13 @@ impl Queue {
                 let set = if error { &mut self.erring } else { &mut self.backing_off };
                 set.remove(&(until, rank, ticket));
             }
-            Place::Parked { since, wakes } => self.waiting.unpark(ticket, since, wakes),
-            Place::Gated { wakes } => {
+            Place::Parked { since, .. } => {
+                self.waiting.unpark(ticket, since);
+                self.waiting.unindex(ticket);
+            }
+            Place::Gated { .. } => {
                 self.gated -= 1;
-                self.waiting.unindex(ticket, wakes);
+                self.waiting.unindex(ticket);
             }
         }
         Some(place)

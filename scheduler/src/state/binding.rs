@@ -107,7 +107,7 @@ enum GivenUp {
 impl State {
     /// The node is chosen. The pod counts as being there from now on, and is on its way to be bound.
     pub(super) fn commit(&mut self, pod: Arc<PodInfo>, node: NodeName, now: Timestamp) {
-        self.cache.snapshot_mut().drop_nomination(&pod.uid);
+        self.unpromise(&pod.uid, Some(&node), now);
         self.cache.assume(pod.clone(), node.clone());
         let profiles = self.profiles.clone();
         let Some(profile) = profiles.of(&pod) else { return };
@@ -267,7 +267,7 @@ impl State {
             }
         }
         if let Some(pod) = self.cache.forget(&pod.uid) {
-            self.wake_for_pod(Wakeup::PodRemoved, &pod, now);
+            self.wake_for_pod(Wakeup::PodRemoved, &pod, Some(node), now);
         }
         if let Some(profile) = profiles.of(pod) {
             self.ask_the_others(profile, pod, now);

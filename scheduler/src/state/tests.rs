@@ -6,6 +6,8 @@ use crate::plugins;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+mod waking;
+
 /// A scheduler driven by hand: what it writes comes back to it as the watch would show it.
 struct Driven {
     state: State,

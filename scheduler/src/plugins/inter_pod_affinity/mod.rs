@@ -9,7 +9,7 @@ mod places;
 mod score;
 
 use super::args::InterPodAffinityArgs;
-use crate::framework::{Change, Filter, Plugin, Score, Subject, Wakeup};
+use crate::framework::{Atom, Change, Filter, Lack, Plugin, Score, Subject, Wakeup};
 use crate::pod::PodInfo;
 use crate::terms::{Term, Terms};
 use std::any::Any;
@@ -50,6 +50,8 @@ impl Plugin for InterPodAffinity {
             Wakeup::PodRemoved,
             Wakeup::PodLabels,
             Wakeup::NodeAdded,
+            // Its pods are gone with it, those that kept others away among them.
+            Wakeup::NodeDeleted,
             Wakeup::NodeLabels,
             Wakeup::OwnLabels,
             Wakeup::NamespaceLabels,
@@ -78,6 +80,26 @@ impl Plugin for InterPodAffinity {
 
     fn as_any(&self) -> Option<&dyn Any> {
         Some(self)
+    }
+
+    fn lacks(&self, pod: &PodInfo, kind: Wakeup) -> Lack {
+        let own = own_terms(pod);
+        // A pod is wanted if all terms mean it, so it can be found by any one of them.
+        let wanted = || match own.affinity.iter().filter_map(Term::atoms).min_by_key(Vec::len) {
+            None if own.affinity.is_empty() => Some(Vec::new()),
+            atoms => atoms,
+        };
+        let atoms = match kind {
+            Wakeup::PodAssigned => wanted(),
+            Wakeup::PodRemoved => {
+                let unwanted: Option<Vec<_>> = own.anti_affinity.iter().map(Term::atoms).collect();
+                wanted().zip(unwanted).map(|(wanted, unwanted)| {
+                    [wanted, unwanted.concat(), vec![Atom::unwelcoming_pod()]].concat()
+                })
+            }
+            _ => None,
+        };
+        atoms.map_or(Lack::Anything, Lack::OneOf)
     }
 
     fn filter(&self) -> Option<&dyn Filter> {

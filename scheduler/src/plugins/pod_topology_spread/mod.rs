@@ -12,7 +12,7 @@ mod skew;
 
 use super::args::{DefaultingType, PodTopologySpreadArgs};
 use crate::cache::{NodeInfo, Snapshot};
-use crate::framework::{Change, Filter, Plugin, Score, Subject, Wakeup};
+use crate::framework::{Atom, Change, Filter, Lack, Plugin, Score, Subject, Wakeup};
 use crate::pod::PodInfo;
 use constraint::Need;
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
@@ -131,6 +131,18 @@ impl Plugin for PodTopologySpread {
 
     fn as_any(&self) -> Option<&dyn Any> {
         Some(self)
+    }
+
+    fn lacks(&self, pod: &PodInfo, kind: Wakeup) -> Lack {
+        if pod.spec().topology_spread_constraints.is_empty()
+            || !matches!(kind, Wakeup::PodAssigned | Wakeup::PodRemoved)
+        {
+            return Lack::Anything;
+        }
+        let constraints = constraint::own(pod, Need::Required);
+        let atoms = constraints.iter().map(|constraint| Atom::of_selector(&constraint.selector));
+        let atoms: Option<Vec<_>> = atoms.collect();
+        atoms.map_or(Lack::Anything, |atoms| Lack::OneOf(atoms.concat()))
     }
 
     fn filter(&self) -> Option<&dyn Filter> {
