@@ -103,6 +103,13 @@ pub struct Informers {
 /// The type objects are decoded as, the path they are listed at, and the part of them.
 type Id = (TypeId, String, Selection);
 
+/// How a kind is asked for.
+#[derive(Clone, Copy, Default)]
+struct Want {
+    metadata_only: bool,
+    optional: bool,
+}
+
 struct Known {
     /// An `Informer<K>`.
     informer: Box<dyn Any + Send>,
@@ -130,18 +137,27 @@ impl Informers {
         self.selected(Selection::default())
     }
 
+    /// [`of`](Self::of) for a kind that the server need not serve, or not to us: it is then empty, holds nothing up,
+    /// and is asked for again every few minutes.
+    #[must_use]
+    pub fn optional<K: Object + Resource<DynamicType = ()>>(&self) -> Informer<K> {
+        let want = Want { optional: true, ..Want::default() };
+        self.start(K::url_path(&(), None), Selection::default(), want)
+    }
+
     /// The informer of some objects of a kind; one a selection.
     #[must_use]
     pub fn selected<K: Object + Resource<DynamicType = ()>>(&self, selection: Selection) -> Informer<K> {
         let path = K::url_path(&(), selection.namespace.as_deref());
-        self.start(path, selection, false)
+        self.start(path, selection, Want::default())
     }
 
     /// The informer of the metadata of all objects of a kind that is known at run time only.
     #[must_use]
     pub fn metadata(&self, resource: &ApiResource) -> Informer<ObjectMetadata> {
         let path = <DynamicObject as Resource>::url_path(resource, None);
-        self.start(path, Selection::default(), true)
+        let want = Want { metadata_only: true, ..Want::default() };
+        self.start(path, Selection::default(), want)
     }
 
     /// Waits until every informer asked for so far holds its first list.
@@ -161,7 +177,7 @@ impl Informers {
         waiting.map(|((_, path, _), _)| path.clone()).collect()
     }
 
-    fn start<K: Object>(&self, path: String, selection: Selection, metadata_only: bool) -> Informer<K> {
+    fn start<K: Object>(&self, path: String, selection: Selection, want: Want) -> Informer<K> {
         let mut known = self.known.lock();
         let id = (TypeId::of::<K>(), path, selection);
         if let Some(found) = known.get(&id).and_then(|known| known.informer.downcast_ref::<Informer<K>>()) {
@@ -176,7 +192,8 @@ impl Informers {
             client: self.client.clone(),
             path: id.1.clone(),
             selection: id.2.clone(),
-            metadata_only,
+            metadata_only: want.metadata_only,
+            optional: want.optional,
             clock: self.clock.clone(),
         };
         self.tasks.spawn_until_stopped("informer", source.run(Arc::clone(&informer.shared)));

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use node::{Node, NodeSpec, NodeStatus};
 pub use pod::{
-    Container, ContainerState, ContainerStatus, Pod, PodSpec, PodStatus, Port, Requests, RunningSince,
+    Container, ContainerState, ContainerStatus, Disk, Pod, PodSpec, PodStatus, Port, Requests, RunningSince,
     Terminated, Volume, Waiting,
 };
 

@@ -2,8 +2,9 @@
 //!
 //! `state` owns queue and cache and decides (no client, no clock); `run` feeds it from the informers and carries out
 //! what it decides through `bind`. `cycle` is one pod from top to bottom; `framework` says what a plugin is and
-//! `plugins` holds them. `decisions` remembers what was decided, `explain` says why. Reads: pods, nodes, disruption budgets. Writes: bindings, PodScheduled conditions,
-//! `nominatedNodeName`, evictions for a more important pod, events. Nothing else.
+//! `plugins` holds them. `decisions` remembers what was decided, `explain` says why. Reads: pods, nodes, disruption
+//! budgets, storage. Writes: bindings, PodScheduled conditions, `nominatedNodeName`, evictions for a more important
+//! pod, the volume of a claim and the node it is made for, events. Nothing else.
 
 pub mod bind;
 pub mod cache;

@@ -6,7 +6,7 @@ use crate::terms::Terms;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
 use objects::resources::{Resources, pod_requests, pod_requests_for_scores};
-use objects::views::{Container, Node, Pod, PodSpec};
+use objects::views::{Container, Node, Pod, PodSpec, Volume};
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -78,6 +78,15 @@ impl NodeName {
     }
 }
 
+/// A volume claim that a pod mounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodClaim {
+    /// Its name, in the namespace of the pod.
+    pub name: String,
+    /// It is made for the pod, which has to own it.
+    pub ephemeral: bool,
+}
+
 /// A pod. See the file header.
 #[derive(Debug, PartialEq)]
 pub struct PodInfo {
@@ -94,6 +103,7 @@ pub struct PodInfo {
     /// `status.startTime`.
     pub start_time: Option<Timestamp>,
     images: Vec<Arc<str>>,
+    claims: Box<[PodClaim]>,
     terms: Option<Box<Terms>>,
     nominated: Option<NodeName>,
     view: Arc<Pod>,
@@ -111,6 +121,7 @@ impl PodInfo {
             ports: host_ports(&view.spec),
             start_time: view.status.start_time.as_ref().map(|time| time.0),
             images: images(&view.spec),
+            claims: claims(&view),
             terms: Terms::new(view.spec.affinity.as_deref(), view.namespace()),
             nominated: view
                 .status
@@ -171,6 +182,11 @@ impl PodInfo {
     /// Image names of all containers, `:latest` added where there is no tag.
     pub fn images(&self) -> &[Arc<str>] {
         &self.images
+    }
+
+    /// The volume claims it mounts.
+    pub fn claims(&self) -> &[PodClaim] {
+        &self.claims
     }
 
     /// Its inter-pod affinity terms, if it has any.
@@ -282,6 +298,17 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
         .filter(|port| port.host_port > 0)
         .map(|port| HostPort::new(port.host_ip.as_deref(), port.protocol.as_deref(), port.host_port))
         .collect()
+}
+
+fn claims(view: &Pod) -> Box<[PodClaim]> {
+    let claim = |volume: &Volume| match &volume.claim {
+        Some(name) => Some(PodClaim { name: name.clone(), ephemeral: false }),
+        None if volume.ephemeral => {
+            Some(PodClaim { name: format!("{}-{}", view.name(), volume.name), ephemeral: true })
+        }
+        None => None,
+    };
+    view.spec.volumes.iter().filter_map(claim).collect()
 }
 
 fn images(spec: &PodSpec) -> Vec<Arc<str>> {

@@ -37,6 +37,9 @@ const BATCH: usize = 64;
 const MIN_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
+/// Pause before a kind that the server does not serve is asked for again.
+const MISSING_PAUSE: Duration = Duration::from_secs(300);
+
 /// A watch that lived this long was a success.
 const HEALTHY: Duration = Duration::from_secs(10);
 
@@ -46,6 +49,8 @@ pub(super) struct Source {
     pub(super) path: String,
     pub(super) selection: Selection,
     pub(super) metadata_only: bool,
+    /// The server need not serve the kind; it then counts as empty.
+    pub(super) optional: bool,
     pub(super) clock: Clock,
 }
 
@@ -85,6 +90,13 @@ impl Source {
                     shared.advance(revision(Some(&resource_version)));
                     shared.synced.send_if_modified(|synced| !std::mem::replace(synced, true));
                     self.watch_until_expired(resource_version, &shared, &mut pause).await;
+                }
+                Err(error) if self.optional && is_missing(&error) => {
+                    tracing::debug!(path = self.path, %error, "kind not served");
+                    shared.store.write().replace(Vec::new());
+                    shared.synced.send_if_modified(|synced| !std::mem::replace(synced, true));
+                    tokio::time::sleep(MISSING_PAUSE).await;
+                    continue;
                 }
                 Err(error) => tracing::warn!(path = self.path, %error, "list failed"),
             }
@@ -246,6 +258,11 @@ fn applied<K: Object>(event: WatchEvent<K>, shared: &Shared<K>) -> Result<Option
         WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
         WatchEvent::Error(status) => return Err(ended(Error::Api(status))),
     })
+}
+
+/// Whether the server has no such kind, or none for us.
+fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::Api(status) if matches!(status.code, 403 | 404))
 }
 
 fn ended(error: Error) -> End {

@@ -84,6 +84,22 @@ async fn lists_then_follows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kind_that_is_not_served_holds_nothing_up() {
+    let fake = Fake::default();
+    fake.refuse("GET /api/v1/configmaps", 404);
+    let (informers, _tasks) = start(&fake);
+    let maps = informers.optional::<ConfigMap>();
+    maps.synced().await;
+    assert!(maps.is_empty() && informers.unsynced().is_empty());
+    // Served after all: found when it is asked for again, not before.
+    fake.put(&path("a"), map("a", "1"));
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    assert!(maps.is_empty());
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    has_names(&maps, &["a"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_watch_a_kind_and_selection() {
     let fake = Fake::default();
     let (informers, _tasks) = start(&fake);

@@ -173,6 +173,47 @@ pub struct Volume {
 
     /// Whether a claim of its own is made for it (named pod-volume).
     pub ephemeral: bool,
+
+    /// The disk it mounts, if it is one that not every pod may share.
+    pub disk: Option<Box<Disk>>,
+}
+
+/// A disk that conflicts with other uses of itself. The newer kinds of disks are behind claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// A GCE persistent disk.
+    GcePersistentDisk {
+        /// Its name.
+        pd_name: String,
+        /// Mounted for reading only.
+        read_only: bool,
+    },
+
+    /// An AWS disk.
+    AwsElasticBlockStore {
+        /// Its ID.
+        volume_id: String,
+    },
+
+    /// A disk behind iSCSI.
+    Iscsi {
+        /// The qualified name.
+        iqn: String,
+        /// Mounted for reading only.
+        read_only: bool,
+    },
+
+    /// A Ceph block device.
+    Rbd {
+        /// Where the cluster is.
+        monitors: Vec<String>,
+        /// The image.
+        image: String,
+        /// The pool.
+        pool: String,
+        /// Mounted for reading only.
+        read_only: bool,
+    },
 }
 
 #[derive(Default, Deserialize)]
@@ -181,6 +222,23 @@ struct WireVolume {
     name: String,
     persistent_volume_claim: Option<WireClaim>,
     ephemeral: Option<serde::de::IgnoredAny>,
+    gce_persistent_disk: Option<WireDisk>,
+    aws_elastic_block_store: Option<WireDisk>,
+    iscsi: Option<WireDisk>,
+    rbd: Option<WireDisk>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WireDisk {
+    pd_name: String,
+    #[serde(rename = "volumeID")]
+    volume_id: String,
+    iqn: String,
+    monitors: Vec<String>,
+    image: String,
+    pool: Option<String>,
+    read_only: bool,
 }
 
 #[derive(Deserialize)]
@@ -192,7 +250,19 @@ struct WireClaim {
 impl From<WireVolume> for Volume {
     fn from(wire: WireVolume) -> Self {
         let claim = wire.persistent_volume_claim.map(|claim| claim.claim_name);
-        Self { name: wire.name, claim, ephemeral: wire.ephemeral.is_some() }
+        let gce =
+            |disk: WireDisk| Disk::GcePersistentDisk { pd_name: disk.pd_name, read_only: disk.read_only };
+        let aws = |disk: WireDisk| Disk::AwsElasticBlockStore { volume_id: disk.volume_id };
+        let iscsi = |disk: WireDisk| Disk::Iscsi { iqn: disk.iqn, read_only: disk.read_only };
+        let rbd = |WireDisk { monitors, image, pool, read_only, .. }: WireDisk| {
+            let pool = pool.unwrap_or_else(|| "rbd".to_owned());
+            Disk::Rbd { monitors, image, pool, read_only }
+        };
+        let disk = (wire.gce_persistent_disk.map(gce))
+            .or_else(|| wire.aws_elastic_block_store.map(aws))
+            .or_else(|| wire.iscsi.map(iscsi))
+            .or_else(|| wire.rbd.map(rbd));
+        Self { name: wire.name, claim, ephemeral: wire.ephemeral.is_some(), disk: disk.map(Box::new) }
     }
 }
 

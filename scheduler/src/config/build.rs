@@ -4,6 +4,7 @@ use super::args::Args;
 use crate::framework::Plugin;
 use crate::plugins::{
     self, BalancedAllocation, InterPodAffinity, NodeAffinity, NodeResourcesFit, PodTopologySpread,
+    VolumeBinding,
 };
 
 /// The plugin of this name; `None`: there is none.
@@ -14,6 +15,7 @@ pub(super) fn plugin(name: &str, args: &Args) -> Option<Box<dyn Plugin>> {
         "NodeResourcesBalancedAllocation" => Box::new(BalancedAllocation::new(&args.balanced_allocation)),
         "NodeResourcesFit" => Box::new(NodeResourcesFit::new(&args.fit)),
         "PodTopologySpread" => Box::new(PodTopologySpread::new(&args.topology_spread)),
+        "VolumeBinding" => Box::new(VolumeBinding::new(&args.volume_binding)),
         _ => {
             let all = plugins::defaults().into_iter().map(|enabled| enabled.plugin);
             return all.into_iter().find(|plugin| plugin.name() == name);

@@ -3,6 +3,7 @@
 use crate::cache::{Cache, NodeInfo, Snapshot};
 use crate::framework::{Filter, ForPod, Score, Verdict};
 use crate::pod::PodInfo;
+use crate::related::Related;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -51,6 +52,16 @@ pub(crate) fn cluster<const N: usize>(nodes: [NodeInfo; N]) -> Snapshot {
         }
     }
     cache.snapshot().clone()
+}
+
+/// The same with other objects, each with its `kind`.
+pub(crate) fn cluster_of<const N: usize>(nodes: [NodeInfo; N], objects: &[Value]) -> Snapshot {
+    let mut cluster = cluster(nodes);
+    for object in objects {
+        let object = Related::from_json(object.clone()).expect("a known kind").unwrap();
+        cluster.see(&object);
+    }
+    cluster
 }
 
 /// What a filter says about a pod on a node that is alone in its cluster.

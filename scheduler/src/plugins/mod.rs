@@ -13,10 +13,14 @@ mod node_ports;
 mod node_resources_balanced;
 mod node_resources_fit;
 mod node_unschedulable;
+mod node_volume_limits;
 mod pod_topology_spread;
 mod priority_sort;
 mod scheduling_gates;
 mod taint_toleration;
+mod volume_binding;
+mod volume_restrictions;
+mod volume_zone;
 
 pub use default_binder::DefaultBinder;
 pub use default_preemption::DefaultPreemption;
@@ -28,11 +32,15 @@ pub use node_ports::NodePorts;
 pub use node_resources_balanced::BalancedAllocation;
 pub use node_resources_fit::{NodeResourcesFit, ScoredResource, Strategy};
 pub use node_unschedulable::NodeUnschedulable;
+pub use node_volume_limits::NodeVolumeLimits;
 pub(crate) use pod_topology_spread::{Constraint, HOSTNAME};
 pub use pod_topology_spread::{Defaults, PodTopologySpread, Skew, skews};
 pub use priority_sort::PrioritySort;
 pub use scheduling_gates::SchedulingGates;
 pub use taint_toleration::TaintToleration;
+pub use volume_binding::VolumeBinding;
+pub use volume_restrictions::VolumeRestrictions;
+pub use volume_zone::VolumeZone;
 
 use crate::framework::{Enabled, Plugin, Points};
 
@@ -51,6 +59,10 @@ const TABLE: &[Row] = &[
     Row { plugin: || Box::new(NodeAffinity::default()), weight: 2 },
     Row { plugin: || Box::new(NodePorts), weight: 0 },
     Row { plugin: || Box::new(NodeResourcesFit::default()), weight: 1 },
+    Row { plugin: || Box::new(VolumeRestrictions), weight: 0 },
+    Row { plugin: || Box::new(NodeVolumeLimits), weight: 0 },
+    Row { plugin: || Box::new(VolumeBinding::default()), weight: 0 },
+    Row { plugin: || Box::new(VolumeZone), weight: 0 },
     Row { plugin: || Box::new(PodTopologySpread::default()), weight: 2 },
     Row { plugin: || Box::new(InterPodAffinity::default()), weight: 2 },
     Row { plugin: || Box::new(DefaultPreemption), weight: 0 },

@@ -10,6 +10,8 @@ pub(crate) use kind::{kind, nullable};
 use crate::volumes::{
     Claim, CsiDriver, CsiNode, CsiStorageCapacity, PersistentVolume, StorageClass, VolumeAttachment,
 };
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
 
@@ -69,6 +71,26 @@ impl fmt::Display for Related {
 }
 
 impl Related {
+    /// The object of a manifest or a dump; `None` for kinds that are none of these.
+    pub fn from_json(object: Value) -> Option<serde_json::Result<Self>> {
+        fn read<K: DeserializeOwned>(
+            object: Value,
+            wrap: fn(Arc<K>) -> Related,
+        ) -> serde_json::Result<Related> {
+            Ok(wrap(Arc::new(serde_json::from_value(object)?)))
+        }
+        Some(match object["kind"].as_str()? {
+            "PersistentVolume" => read(object, Self::Volume),
+            "PersistentVolumeClaim" => read(object, Self::Claim),
+            "StorageClass" => read(object, Self::Class),
+            "CSINode" => read(object, Self::CsiNode),
+            "CSIDriver" => read(object, Self::CsiDriver),
+            "CSIStorageCapacity" => read(object, Self::Capacity),
+            "VolumeAttachment" => read(object, Self::Attachment),
+            _ => return None,
+        })
+    }
+
     /// The claim that a binding waiting for claims has to be looked at for, if this concerns one.
     pub fn claim(&self) -> Option<Key> {
         match self {

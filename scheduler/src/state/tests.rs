@@ -1,7 +1,7 @@
 //! What must hold of the module above, as tables and scenarios.
 
 use super::*;
-use crate::framework::Profile;
+use crate::framework::{Profile, Target};
 use crate::plugins;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ struct Driven {
     now: Timestamp,
     pods: BTreeMap<String, Value>,
     log: Vec<String>,
+    /// Objects that pods refer to, by `Kind/name`.
+    objects: BTreeMap<String, Value>,
 }
 
 impl Driven {
@@ -25,7 +27,13 @@ impl Driven {
             Random::from_seed(1),
             Metrics::new(&component::metrics::Registry::new()),
         );
-        Self { state, now: Timestamp::UNIX_EPOCH, pods: BTreeMap::new(), log: Vec::new() }
+        Self {
+            state,
+            now: Timestamp::UNIX_EPOCH,
+            pods: BTreeMap::new(),
+            log: Vec::new(),
+            objects: BTreeMap::new(),
+        }
     }
 
     fn node(&mut self, name: &str, cpu: &str) {
@@ -55,6 +63,25 @@ impl Driven {
         self.state.apply(Event::Pod(Arc::new(serde_json::from_value(pod).unwrap())), self.now);
     }
 
+    /// Shows an object that pods refer to.
+    fn object(&mut self, object: Value) {
+        let name =
+            format!("{}/{}", object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
+        self.objects.insert(name, object.clone());
+        self.state.apply(Event::Related(related(object)), self.now);
+    }
+
+    /// Patches such an object under a new version, and shows it.
+    fn patch(&mut self, name: &str, patch: Value) -> Value {
+        let mut object = self.objects[name].clone();
+        let version: u64 =
+            object["metadata"]["resourceVersion"].as_str().map_or(0, |text| text.parse().unwrap());
+        merge(&mut object, patch);
+        object["metadata"]["resourceVersion"] = json!((version + 1).to_string());
+        self.object(object.clone());
+        object
+    }
+
     fn delete(&mut self, name: &str) {
         let pod = self.pods.remove(name).unwrap();
         self.state.apply(Event::PodGone(Arc::new(serde_json::from_value(pod).unwrap())), self.now);
@@ -73,7 +100,18 @@ impl Driven {
 
     fn carry_out(&mut self, effect: Effect, outcome: &impl Fn(&PodInfo) -> Result<(), WriteError>) {
         match effect {
-            Effect::Prepare { pod, writes } => self.log.push(format!("{} needs {writes:?}", pod.name())),
+            Effect::Prepare { pod, writes } => {
+                let mut wrote = Vec::new();
+                for write in writes {
+                    let name = match &write.target {
+                        Target::Volume(name) => format!("PersistentVolume/{name}"),
+                        Target::Claim(key) => format!("PersistentVolumeClaim/{}", key.name),
+                    };
+                    self.log.push(format!("{} writes {name}", pod.name()));
+                    wrote.push(related(self.patch(&name, write.patch)));
+                }
+                self.state.apply(Event::Prepared { pod, wrote, outcome: Ok(()) }, self.now);
+            }
             Effect::Bind { pod, node, .. } => {
                 let outcome = outcome(&pod);
                 let bound = outcome.is_ok();
@@ -104,6 +142,17 @@ impl Driven {
     fn wait(&mut self, seconds: i64) {
         self.now += jiff::SignedDuration::from_secs(seconds);
         self.state.tick(self.now);
+    }
+}
+
+fn related(object: Value) -> Related {
+    Related::from_json(object).expect("a known kind").unwrap()
+}
+
+fn merge(into: &mut Value, patch: Value) {
+    let Value::Object(fields) = patch else { return *into = patch };
+    for (key, value) in fields {
+        merge(&mut into[key], value);
     }
 }
 
@@ -254,4 +303,101 @@ fn the_same_events_and_seed_give_the_same_decisions() {
         driven.all_well()
     };
     assert_eq!(run(), run());
+}
+
+fn waiting_claim(driven: &mut Driven) {
+    driven.node("n", "2");
+    driven.object(
+        json!({"kind": "StorageClass", "metadata": {"name": "wait"}, "provisioner": "csi.example.com",
+        "volumeBindingMode": "WaitForFirstConsumer"}),
+    );
+    driven.object(json!({"kind": "PersistentVolumeClaim",
+        "metadata": {"name": "c", "namespace": "default", "uid": "c", "resourceVersion": "1"},
+        "spec": {"storageClassName": "wait", "resources": {"requests": {"storage": "1Gi"}}}}));
+}
+
+fn mounting(name: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "default", "uid": name},
+        "spec": {
+            "containers": [{"name": "c", "resources": {"requests": {"cpu": "1500m"}}}],
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}],
+        },
+    })
+}
+
+const CLAIM: &str = "PersistentVolumeClaim/c";
+
+#[test]
+fn a_pod_is_bound_when_its_volume_was_made() {
+    let mut driven = Driven::new();
+    waiting_claim(&mut driven);
+    driven.pod_from(mounting("a"));
+    driven.pod("b", 0, "1");
+    let refused = "b: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+                   1 No preemption victims found for incoming pod. Keep";
+    assert_eq!(
+        driven.all_well(),
+        ["a writes PersistentVolumeClaim/c", refused],
+        "the pod has its room meanwhile"
+    );
+    driven.object(json!({"kind": "PersistentVolume", "metadata": {"name": "v", "resourceVersion": "1"},
+        "spec": {"claimRef": {"namespace": "default", "name": "c", "uid": "c"}}}));
+    assert_eq!(driven.all_well(), [""; 0]);
+    driven.patch(CLAIM, json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "v"}}));
+    assert_eq!(driven.all_well(), [""; 0], "nothing is tried; the bind is an effect");
+    let effects = driven.state.take_effects();
+    effects.into_iter().for_each(|effect| driven.carry_out(effect, &|_| Ok(())));
+    assert_eq!(std::mem::take(&mut driven.log), ["a -> n"]);
+}
+
+#[test]
+fn a_volume_that_is_not_made_in_time_sets_the_pod_back() {
+    let mut driven = Driven::new();
+    waiting_claim(&mut driven);
+    driven.pod_from(mounting("a"));
+    assert_eq!(driven.all_well(), ["a writes PersistentVolumeClaim/c"]);
+    assert_eq!(driven.state.next_due(), Some(driven.now + jiff::SignedDuration::from_secs(600)));
+    driven.wait(601);
+    let effects = driven.state.take_effects();
+    effects.into_iter().for_each(|effect| driven.carry_out(effect, &|_| Ok(())));
+    assert_eq!(
+        std::mem::take(&mut driven.log),
+        ["a: running PreBind plugin \"VolumeBinding\": binding volumes: context deadline exceeded Keep"]
+    );
+    assert_eq!(driven.state.counts().backoff, 1);
+    driven.pod("b", 0, "2");
+    assert_eq!(driven.all_well(), ["b -> n"], "its room is free again");
+}
+
+#[test]
+fn a_provisioner_that_cannot_sets_the_pod_back() {
+    let mut driven = Driven::new();
+    waiting_claim(&mut driven);
+    driven.pod_from(mounting("a"));
+    assert_eq!(driven.all_well(), ["a writes PersistentVolumeClaim/c"]);
+    driven
+        .patch(CLAIM, json!({"metadata": {"annotations": {"volume.kubernetes.io/selected-node": "other"}}}));
+    let effects = driven.state.take_effects();
+    effects.into_iter().for_each(|effect| driven.carry_out(effect, &|_| Ok(())));
+    assert_eq!(
+        std::mem::take(&mut driven.log),
+        [
+            "a: running PreBind plugin \"VolumeBinding\": binding volumes: selectedNode annotation value \"other\" not set \
+          to scheduled node \"n\" Keep"
+        ]
+    );
+}
+
+#[test]
+fn a_pod_deleted_while_its_volume_is_made_gives_everything_back() {
+    let mut driven = Driven::new();
+    waiting_claim(&mut driven);
+    driven.pod_from(mounting("a"));
+    assert_eq!(driven.all_well(), ["a writes PersistentVolumeClaim/c"]);
+    driven.delete("a");
+    driven.pod("b", 0, "2");
+    assert_eq!(driven.all_well(), ["b -> n"]);
+    driven.patch(CLAIM, json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "v"}}));
+    assert!(driven.state.take_effects().is_empty(), "nobody waits for it any more");
 }

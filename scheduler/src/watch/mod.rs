@@ -1,6 +1,7 @@
 //! What the scheduler watches, and how each change becomes an event for the state.
 
 mod owners;
+mod related;
 
 use crate::bind::Answer;
 use crate::cache::Owner;
@@ -12,6 +13,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use objects::labels::Selector;
 use objects::views::{Node, Pod};
 use owners::{Owning, ReplicaSet, ReplicationController, StatefulSet};
+use related::{RelatedChanges, RelatedSources};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// The informers.
@@ -25,6 +27,7 @@ pub(crate) struct Sources {
     replica_sets: Informer<ReplicaSet>,
     stateful_sets: Informer<StatefulSet>,
     replication_controllers: Informer<ReplicationController>,
+    related: RelatedSources,
 }
 
 impl Sources {
@@ -38,6 +41,7 @@ impl Sources {
             replica_sets: informers.of(),
             stateful_sets: informers.of(),
             replication_controllers: informers.of(),
+            related: RelatedSources::start(informers),
         }
     }
 
@@ -51,6 +55,7 @@ impl Sources {
         self.replica_sets.synced().await;
         self.stateful_sets.synced().await;
         self.replication_controllers.synced().await;
+        self.related.synced().await;
     }
 }
 
@@ -73,6 +78,7 @@ pub(crate) struct Feed {
     replica_sets: Changes<ReplicaSet>,
     stateful_sets: Changes<StatefulSet>,
     replication_controllers: Changes<ReplicationController>,
+    related: RelatedChanges,
     pods: Changes<Pod>,
 }
 
@@ -89,6 +95,7 @@ impl Feed {
             replica_sets: sources.replica_sets.changes(),
             stateful_sets: sources.stateful_sets.changes(),
             replication_controllers: sources.replication_controllers.changes(),
+            related: sources.related.changes(),
             pods: sources.pods.changes(),
         }
     }
@@ -106,6 +113,7 @@ impl Feed {
             .or_else(|| self.replica_sets.try_next().map(owner_event))
             .or_else(|| self.stateful_sets.try_next().map(owner_event))
             .or_else(|| self.replication_controllers.try_next().map(owner_event))
+            .or_else(|| self.related.try_next())
             .or_else(|| self.pods.try_next().map(pod_event));
         event.map(Happened::Event)
     }
@@ -122,6 +130,7 @@ impl Feed {
             change = self.replica_sets.next() => owner_event(change),
             change = self.stateful_sets.next() => owner_event(change),
             change = self.replication_controllers.next() => owner_event(change),
+            event = self.related.next() => event,
             change = self.pods.next() => pod_event(change),
         })
     }
