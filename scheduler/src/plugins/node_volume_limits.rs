@@ -39,6 +39,10 @@ impl Plugin for NodeVolumeLimits {
         }
     }
 
+    fn ignores(&self, pod: &PodInfo) -> bool {
+        pod.claims().is_empty()
+    }
+
     fn filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }

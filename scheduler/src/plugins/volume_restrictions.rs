@@ -38,6 +38,10 @@ impl Plugin for VolumeRestrictions {
         }
     }
 
+    fn ignores(&self, pod: &PodInfo) -> bool {
+        pod.claims().is_empty() && disks(pod).next().is_none()
+    }
+
     fn filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }

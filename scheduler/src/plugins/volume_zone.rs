@@ -46,6 +46,10 @@ impl Plugin for VolumeZone {
         }
     }
 
+    fn ignores(&self, pod: &PodInfo) -> bool {
+        pod.claims().is_empty()
+    }
+
     fn filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }

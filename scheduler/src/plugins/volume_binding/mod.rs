@@ -69,6 +69,10 @@ impl Plugin for VolumeBinding {
         }
     }
 
+    fn ignores(&self, pod: &PodInfo) -> bool {
+        pod.claims().is_empty()
+    }
+
     fn filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }
