@@ -27,9 +27,11 @@ pub mod related;
 mod requests;
 mod run;
 pub mod state;
+mod table;
 pub mod terms;
 pub mod volumes;
 mod watch;
+pub mod world;
 
 pub use config::Config;
 pub use flags::Args;

@@ -26,6 +26,8 @@ enum Command {
     NodeAgent(node_agent::Args),
     /// The cluster's DNS server alone, for any cluster.
     Dns(addons::dns::Args),
+    /// Say why a pod is where it is, why it waits, and what would help.
+    Explain(scheduler::explain::Args),
 }
 
 /// `steersman up`.
@@ -78,6 +80,7 @@ impl Args {
             Command::Scheduler(args) => scheduler::command(args).await,
             Command::NodeAgent(args) => node_agent::command(args).await,
             Command::Dns(args) => addons::dns::command(args).await,
+            Command::Explain(args) => scheduler::explain::command(args).await,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod components;
 mod endpoints;
+mod explain;
 mod garbage;
 mod machinery;
 mod namespaces;

@@ -125,7 +125,11 @@ impl Decisions {
         now: Timestamp,
     ) {
         let worth = chosen.feasible > 1 && self.affords(cluster, now);
-        let ranking = worth.then(|| Box::new(rank(pod, profile, cluster, DETAIL_NODES)));
+        let ranking = worth.then(|| {
+            let mut ranking = rank(pod, profile, cluster, usize::MAX);
+            ranking.keep(DETAIL_NODES, &chosen.node);
+            Box::new(ranking)
+        });
         let outcome = Outcome::Placed { node: chosen.node.clone(), feasible: chosen.feasible, ranking };
         self.push(pod, Some(history), outcome, now);
     }

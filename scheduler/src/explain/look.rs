@@ -40,6 +40,8 @@ pub fn explain(look: &Look, wanted: Option<&str>, by: By, now: Timestamp) -> Opt
     let pod = look.pod.as_ref()?;
     let profile = look.profiles.of(pod)?;
     let on = on_node(&look.cluster, pod);
+    let unbound = pod.node().map(|_| without_node(pod));
+    let pod = unbound.as_ref().unwrap_or(pod);
     let apart = on.as_ref().map(|node| look.cluster.without_pod(node, &pod.uid));
     let cluster = apart.as_ref().unwrap_or(&look.cluster);
     let case = Case { pod, profile, cluster, budgets: &look.budgets, now };
@@ -58,7 +60,7 @@ pub fn explain(look: &Look, wanted: Option<&str>, by: By, now: Timestamp) -> Opt
         source: Source { by, at: now, note: None },
         decision: look.decisions.iter().rev().find(|decision| is_decision(decision)).map(decision),
         history: history(look),
-        outlook: outlook(&case, wanted),
+        outlook: outlook(&case, wanted.or(on.as_deref())),
         node: wanted.map(|name| node::answer(&case, name, on.as_deref() == Some(name))),
         fixes: if waits { relax::fixes(&case) } else { Vec::new() },
         standing,
@@ -146,6 +148,13 @@ fn on_node(cluster: &Snapshot, pod: &PodInfo) -> Option<NodeName> {
     assumed.map(|node| node.name.clone()).or_else(|| pod.node())
 }
 
+/// The pod as it was before it got a node: else only that node would do.
+fn without_node(pod: &PodInfo) -> Arc<PodInfo> {
+    let mut view = objects::views::Pod::clone(pod.view());
+    view.spec.node_name = None;
+    Arc::new(PodInfo::new(Arc::new(view)))
+}
+
 fn waiting(standing: &queue::Standing, cluster: &Snapshot, pod: &PodInfo) -> Standing {
     let owned = |texts: &[&'static str]| texts.iter().map(|text| (*text).to_owned()).collect();
     Standing::Waiting {
@@ -161,9 +170,9 @@ fn waiting(standing: &queue::Standing, cluster: &Snapshot, pod: &PodInfo) -> Sta
 }
 
 fn told(ranking: &scores::Ranking, wanted: Option<&str>) -> Ranking {
-    let shown = ranking.nodes.iter().enumerate();
-    let shown = shown.filter(|(at, ranked)| *at < TOP_NODES || wanted == Some(&*ranked.node));
-    let nodes = shown.map(|(_, ranked)| Ranked {
+    let mut ranking = ranking.clone();
+    ranking.keep(TOP_NODES, wanted.unwrap_or_default());
+    let nodes = ranking.nodes.iter().map(|ranked| Ranked {
         node: ranked.node.to_string(),
         total: ranked.total,
         scores: (ranking.plugins.iter().zip(&ranked.points))
@@ -213,7 +222,11 @@ fn decision_text(decision: &decisions::Decision) -> String {
         decisions::Outcome::Placed { node, feasible, .. } => {
             format!("attempt {attempt}: placed on {node}, out of {feasible} that fitted")
         }
-        decisions::Outcome::Refused { text, room: None, .. } => format!("attempt {attempt}: refused: {text}"),
+        decisions::Outcome::Refused { text, room: None, .. } => {
+            // What came of preemption stands with the decision itself.
+            let first = text.split_once(" preemption:").map_or(&**text, |(first, _)| first);
+            format!("attempt {attempt}: refused: {first}")
+        }
         decisions::Outcome::Refused { room: Some(room), .. } => {
             format!(
                 "attempt {attempt}: refused; room is made on {} by evicting {}",

@@ -5,14 +5,19 @@
 //! port, `command` is `steersman explain`, `render` its tables.
 
 pub mod amounts;
+mod command;
+mod find;
 mod look;
 mod node;
 mod numbers;
 mod page;
 mod relax;
+mod render;
 pub mod report;
 mod scores;
 
+pub use command::{Args, Error, Output, answer, command};
 pub use look::{Case, explain, outlook};
 pub use page::{DECISIONS, show};
+pub use render::text;
 pub use scores::{Ranked, Ranking, rank, rank_these};

@@ -31,6 +31,19 @@ pub struct Ranked {
 }
 
 impl Ranking {
+    /// Keeps the best `most` nodes, and `chosen` in any case: it goes first among its equals.
+    pub fn keep(&mut self, most: usize, chosen: &str) {
+        if let Some(at) = self.nodes.iter().position(|ranked| &*ranked.node == chosen) {
+            let total = self.nodes[at].total;
+            let first = self.nodes.iter().position(|ranked| ranked.total == total).unwrap_or(at);
+            self.nodes[first..=at].rotate_right(1);
+            if first >= most {
+                self.nodes.swap(most.saturating_sub(1), first);
+            }
+        }
+        self.nodes.truncate(most);
+    }
+
     /// Bytes it holds, itself included.
     pub fn bytes(&self) -> usize {
         let points = self.plugins.len() * size_of::<(i64, i64)>();
@@ -124,5 +137,18 @@ mod tests {
         // (75 % of CPU free + 87 % of memory free) / 2.
         assert_eq!(ranking.nodes[0].points[fit], (81, 81));
         assert_eq!(rank(&requesting("p", json!({"cpu": "9"})), &profile, &cluster, 5), Ranking::default());
+    }
+
+    #[test]
+    fn the_chosen_node_is_kept() {
+        let ranked = |(name, total): (&str, i64)| Ranked { node: name.into(), total, points: Vec::new() };
+        let nodes = [("a", 9), ("b", 9), ("c", 9), ("d", 5)];
+        for (chosen, want) in [("c", ["c", "a"]), ("a", ["a", "b"]), ("d", ["a", "d"]), ("x", ["a", "b"])] {
+            let nodes = nodes.map(ranked).to_vec();
+            let mut ranking = Ranking { nodes, ..Ranking::default() };
+            ranking.keep(2, chosen);
+            let names: Vec<&str> = ranking.nodes.iter().map(|ranked| &*ranked.node).collect();
+            assert_eq!(names, want, "{chosen}");
+        }
     }
 }

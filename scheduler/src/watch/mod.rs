@@ -1,7 +1,10 @@
 //! What the scheduler watches, and how each change becomes an event for the state.
 
+mod object;
 mod owners;
 mod related;
+
+pub(crate) use object::{budget_of, event};
 
 use crate::bind::Answer;
 use crate::cache::Owner;

@@ -1,0 +1,95 @@
+//! Where the scheduler of a pod can be asked: behind the API server of an all-in-one, at a given address, or at the
+//! holder of its lease.
+//!
+//! Promise: GETs only, and no credentials to anything but the API server. A scheduler's certificate is usually made
+//! by itself, so an answer from its own port is believed without checking it; it is shown, and nothing else.
+
+use super::page::DECISIONS;
+use super::report::Explanation;
+use crate::pod::DEFAULT_SCHEDULER;
+use crate::world::{ReadError, Reader};
+use std::time::Duration;
+
+/// How long one place may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The port and the lease of kube-scheduler.
+const PORT: u16 = 10259;
+const LEASE: &str = "kube-scheduler";
+const LEASE_NAMESPACE: &str = "kube-system";
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+    pub(super) node: Option<&'a str>,
+    pub(super) scheduler_name: &'a str,
+}
+
+impl Question<'_> {
+    fn path(&self) -> String {
+        let node = self.node.map(|node| format!("?node={node}")).unwrap_or_default();
+        format!("{DECISIONS}/{}/{}{node}", self.namespace, self.name)
+    }
+}
+
+/// The scheduler's answer, or why there is none.
+pub(super) async fn ask(
+    reader: &Reader,
+    address: Option<&str>,
+    question: Question<'_>,
+) -> Result<Explanation, String> {
+    let path = question.path();
+    if let Some(address) = address {
+        return direct(address, &path).await.map_err(|why| format!("the scheduler at {address}: {why}"));
+    }
+    if let Ok(answer) = within(reader.get(&path)).await {
+        return Ok(answer);
+    }
+    let lease = match question.scheduler_name {
+        DEFAULT_SCHEDULER => LEASE,
+        name => name,
+    };
+    let holder = holder(reader, lease).await?;
+    let pod = format!("/api/v1/namespaces/{LEASE_NAMESPACE}/pods/https:{holder}:{PORT}/proxy{path}");
+    if let Ok(answer) = within(reader.get(&pod)).await {
+        return Ok(answer);
+    }
+    let host = if holder == own_host() { "127.0.0.1".to_owned() } else { holder.clone() };
+    direct(&format!("{host}:{PORT}"), &path)
+        .await
+        .map_err(|why| format!("the holder of lease {LEASE_NAMESPACE}/{lease}, {holder}: {why}"))
+}
+
+/// The host name in the identity of a lease's holder.
+async fn holder(reader: &Reader, lease: &str) -> Result<String, String> {
+    let path = format!("/apis/coordination.k8s.io/v1/namespaces/{LEASE_NAMESPACE}/leases/{lease}");
+    let found: serde_json::Value =
+        within(reader.get(&path)).await.map_err(|why| format!("lease {LEASE_NAMESPACE}/{lease}: {why}"))?;
+    let identity = found["spec"]["holderIdentity"].as_str().unwrap_or_default();
+    match identity.rsplit_once('_').map_or(identity, |(host, _)| host) {
+        "" => Err(format!("nobody holds the lease {LEASE_NAMESPACE}/{lease}")),
+        host => Ok(host.to_owned()),
+    }
+}
+
+async fn direct(address: &str, path: &str) -> Result<Explanation, String> {
+    let url = if address.contains("://") { address.to_owned() } else { format!("https://{address}") };
+    let url = url.parse().map_err(|_| "this is no address: write HOST:PORT".to_owned())?;
+    let mut config = kube::Config::new(url);
+    config.accept_invalid_certs = true;
+    let client = component::client::connect(config).map_err(|error| error.to_string())?;
+    within(Reader::new(client).get(path)).await
+}
+
+async fn within<T>(answer: impl Future<Output = Result<T, ReadError>>) -> Result<T, String> {
+    match tokio::time::timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+fn own_host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
