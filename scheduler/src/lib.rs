@@ -26,6 +26,7 @@ pub mod queue;
 pub mod related;
 mod requests;
 mod run;
+pub mod simulate;
 pub mod state;
 mod table;
 pub mod terms;

@@ -325,6 +325,11 @@ impl State {
         }
     }
 
+    /// The cluster, with our own decisions counted in.
+    pub fn cluster(&self) -> &crate::cache::Snapshot {
+        self.cache.snapshot()
+    }
+
     /// How many pods wait where.
     pub fn counts(&self) -> Counts {
         self.queue.counts()

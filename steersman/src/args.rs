@@ -28,6 +28,8 @@ enum Command {
     Dns(addons::dns::Args),
     /// Say why a pod is where it is, why it waits, and what would help.
     Explain(scheduler::explain::Args),
+    /// Say what would happen: to manifests, to pods of nodes that are drained, lost or added. Never writes.
+    Simulate(scheduler::simulate::Args),
 }
 
 /// `steersman up`.
@@ -81,6 +83,7 @@ impl Args {
             Command::NodeAgent(args) => node_agent::command(args).await,
             Command::Dns(args) => addons::dns::command(args).await,
             Command::Explain(args) => scheduler::explain::command(args).await,
+            Command::Simulate(args) => scheduler::simulate::command(args).await,
         }
     }
 }

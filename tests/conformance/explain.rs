@@ -124,7 +124,8 @@ async fn the_scheduler_tells_its_records_and_what_would_help() {
     else {
         panic!("{waits:?}")
     };
-    let said: Vec<_> = filters.iter().map(|count| (&*count.reason, count.nodes)).collect();
+    let mut said: Vec<_> = filters.iter().map(|count| (&*count.reason, count.nodes)).collect();
+    said.sort_unstable();
     assert_eq!(said, [("Insufficient cpu", 1), ("node(s) had untolerated taint(s)", 1)]);
     let node = waits.node.as_ref().expect("an answer about the node");
     let taint = node.filters.iter().find(|filter| !filter.fits).expect("a refusal");

@@ -59,7 +59,7 @@ pub fn explain(look: &Look, wanted: Option<&str>, by: By, now: Timestamp) -> Opt
         requests: requests(pod),
         source: Source { by, at: now, note: None },
         decision: look.decisions.iter().rev().find(|decision| is_decision(decision)).map(decision),
-        history: history(look),
+        history: if by == By::Scheduler { history(look) } else { Vec::new() },
         outlook: outlook(&case, wanted.or(on.as_deref())),
         node: wanted.map(|name| node::answer(&case, name, on.as_deref() == Some(name))),
         fixes: if waits { relax::fixes(&case) } else { Vec::new() },

@@ -19,5 +19,6 @@ mod scores;
 pub use command::{Args, Error, Output, answer, command};
 pub use look::{Case, explain, outlook};
 pub use page::{DECISIONS, show};
+pub(crate) use relax::like;
 pub use render::text;
 pub use scores::{Ranked, Ranking, rank, rank_these};

@@ -24,11 +24,14 @@ use jiff::Timestamp;
 use objects::views::{Node, Pod};
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The seed with which equally good nodes are drawn: the same question has the same answer.
 const SEED: u64 = 1;
+
+/// Marks the storage class of claims that name none.
+const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 
 /// An object cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,10 @@ pub struct World {
     pub workloads: Vec<Value>,
     /// The values of priority classes.
     pub priorities: Priorities,
+    /// (namespace, name) of all claims.
+    pub claims: BTreeSet<(String, String)>,
+    /// The storage class of claims that name none.
+    default_class: Option<String>,
     budgets: Vec<Budget>,
     facts: Vec<Event>,
     /// What could not be read, for the reader of an answer.
@@ -118,7 +125,8 @@ impl World {
     /// # Errors
     ///
     /// When the object is not one of its kind.
-    pub fn add(&mut self, object: Value) -> Result<bool, ObjectError> {
+    pub fn add(&mut self, mut object: Value) -> Result<bool, ObjectError> {
+        self.note_storage(&mut object);
         let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
         let (kind, metadata) = (text(&object["kind"]), &object["metadata"]);
         let name = match metadata["namespace"].as_str() {
@@ -146,6 +154,40 @@ impl World {
             },
         }
         Ok(true)
+    }
+
+    /// Takes in what scheduling reads of an object, not what it would have made.
+    pub(crate) fn add_fact(&mut self, object: Value) -> Result<(), ObjectError> {
+        let made = self.workloads.len();
+        self.add(object)?;
+        self.workloads.truncate(made);
+        Ok(())
+    }
+
+    /// The disruption budgets.
+    pub fn budgets(&self) -> &[Budget] {
+        &self.budgets
+    }
+
+    /// Remembers claims and the default storage class, which admission gives to claims that name none.
+    fn note_storage(&mut self, object: &mut Value) {
+        let text = |field: &Value| field.as_str().unwrap_or_default().to_owned();
+        let metadata = &object["metadata"];
+        let name = text(&metadata["name"]);
+        match object["kind"].as_str() {
+            Some("StorageClass") if metadata["annotations"][DEFAULT_CLASS] == "true" => {
+                self.default_class = Some(name);
+            }
+            Some("PersistentVolumeClaim") => {
+                self.claims.insert((text(&metadata["namespace"]), name));
+                if let (true, Some(class)) =
+                    (object["spec"]["storageClassName"].is_null(), self.default_class.clone())
+                {
+                    object["spec"]["storageClassName"] = class.into();
+                }
+            }
+            _ => {}
+        }
     }
 
     /// A scheduler's state that has seen all of it. Pods that have ended are left out.
