@@ -114,6 +114,11 @@ pub struct Checks<'a> {
 }
 
 impl<'a> Checks<'a> {
+    /// These checks, of every node.
+    pub(crate) fn of(checks: Vec<(&'static str, Box<dyn NodeCheck + 'a>)>) -> Self {
+        Self { checks, only: None, only_by: Vec::new() }
+    }
+
     /// Asks each filter once about the pod.
     pub fn prepare(pod: &'a PodInfo, profile: &'a Profile, cluster: &'a Snapshot) -> Result<Self, Failure> {
         let mut all = Self { checks: Vec::new(), only: None, only_by: Vec::new() };

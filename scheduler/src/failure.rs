@@ -1,11 +1,14 @@
 //! Why a pod fits nowhere, kept a node, and told in upstream's words: the text of `FailedScheduling` and of the
 //! PodScheduled condition.
 
+mod rejections;
+
+pub use rejections::Rejections;
+
 use crate::framework::{Reason, Verdict};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 /// A cycle without a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +16,7 @@ pub struct Failure {
     /// How many nodes there are.
     pub nodes: usize,
     /// What each node that was asked said, in the order they were asked.
-    pub rejections: Arc<Vec<Rejection>>,
+    pub rejections: Rejections,
     cause: Cause,
     /// What the attempt to make room said.
     pub room: Option<String>,
@@ -54,7 +57,7 @@ enum Cause {
 impl Failure {
     /// There is no node at all.
     pub fn no_nodes() -> Self {
-        Self { nodes: 0, rejections: Arc::default(), cause: Cause::NoNodes, room: None }
+        Self { nodes: 0, rejections: Rejections::default(), cause: Cause::NoNodes, room: None }
     }
 
     /// `plugin` refused the pod whatever the nodes are like.
@@ -73,18 +76,23 @@ impl Failure {
 
     /// Every node that was asked refused; the others were ruled out by name by `ruled_out_by`.
     pub fn no_fit(nodes: usize, rejections: Vec<Rejection>, ruled_out_by: Vec<&'static str>) -> Self {
-        let rejections = Arc::new(rejections);
+        let rejections = rejections.into_iter().collect();
         Self { nodes, rejections, cause: Cause::NoFit { ruled_out_by }, room: None }
     }
 
     /// Every node was asked and refused.
-    pub fn nothing_fits(rejections: Arc<Vec<Rejection>>) -> Self {
+    pub fn nothing_fits(rejections: Rejections) -> Self {
         let cause = Cause::NoFit { ruled_out_by: Vec::new() };
         Self { nodes: rejections.len(), rejections, cause, room: None }
     }
 
     fn before_nodes(nodes: usize, plugins: Vec<&'static str>, verdict: Verdict) -> Self {
-        Self { nodes, rejections: Arc::default(), cause: Cause::Refused { plugins, verdict }, room: None }
+        Self {
+            nodes,
+            rejections: Rejections::default(),
+            cause: Cause::Refused { plugins, verdict },
+            room: None,
+        }
     }
 
     /// The plugins whose change of mind could help, each once, by name.
@@ -94,11 +102,7 @@ impl Failure {
             Cause::Refused { plugins, .. } => plugins.clone(),
             Cause::NoFit { ruled_out_by } => ruled_out_by.clone(),
         };
-        for rejection in &*self.rejections {
-            if plugins.last() != Some(&rejection.plugin) {
-                plugins.push(rejection.plugin);
-            }
-        }
+        plugins.extend(self.rejections.by_kind().map(|(plugin, ..)| plugin));
         plugins.sort_unstable();
         plugins.dedup();
         plugins
@@ -137,8 +141,8 @@ impl Failure {
                 }
             }
         }
-        for Rejection { plugin, verdict, .. } in &*self.rejections {
-            verdict.reasons().iter().for_each(|reason| add(plugin, reason, 1));
+        for (plugin, verdict, nodes) in self.rejections.by_kind() {
+            verdict.reasons().iter().for_each(|reason| add(plugin, reason, nodes));
         }
         counts.sort_by_key(|count| std::cmp::Reverse(count.nodes));
         counts
@@ -146,8 +150,10 @@ impl Failure {
 
     fn histogram(&self, ruled_out_by: &[&'static str]) -> Vec<String> {
         let mut counts: BTreeMap<Reason, usize> = BTreeMap::new();
-        for reason in self.rejections.iter().flat_map(|rejection| rejection.verdict.reasons()) {
-            *counts.entry(reason.clone()).or_default() += 1;
+        for (_, verdict, nodes) in self.rejections.by_kind() {
+            for reason in verdict.reasons() {
+                *counts.entry(reason.clone()).or_default() += nodes;
+            }
         }
         let not_asked = self.nodes - self.rejections.len();
         if not_asked > 0 && !ruled_out_by.is_empty() {

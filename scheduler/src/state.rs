@@ -22,6 +22,7 @@ use component::random::Random;
 use jiff::Timestamp;
 use objects::labels::Selector;
 use objects::views::{Node, Pod};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -223,7 +224,10 @@ impl State {
                     self.queue.wake(&Change::new(Wakeup::NamespaceLabels, Subject::Other), now);
                 }
             }
-            Event::Budgets(budgets) => self.budgets = budgets,
+            Event::Budgets(budgets) => {
+                self.budgets = budgets;
+                self.engine.forget_rooms();
+            }
             Event::Related(object) => {
                 let kinds = self.cache.snapshot_mut().see(&object);
                 self.related_changed(kinds, &object, now);
@@ -458,14 +462,15 @@ impl State {
         self.effects.push(Effect::Unplaced { pod, reason, message, nomination });
     }
 
-    fn make_room(&self, pod: &Arc<PodInfo>, failure: &Failure, now: Timestamp) -> Option<Room> {
+    fn make_room(&mut self, pod: &Arc<PodInfo>, failure: &Failure, now: Timestamp) -> Option<Room> {
         if failure.is_empty_cluster() {
             return None;
         }
         let profile = self.profiles.of(pod)?;
         let preempt = profile.preempts().next()?;
         let cluster = self.cache.snapshot();
-        Some(preempt.make_room(&Attempt { pod, profile, cluster, failure, budgets: &self.budgets, now }))
+        let attempt = Attempt { pod, profile, cluster, failure, budgets: &self.budgets, now };
+        Some(preempt.make_room(&attempt, &RefCell::new(&mut self.engine)))
     }
 
     fn evict(&mut self, pod: &Arc<PodInfo>, node: &NodeName, victims: Vec<Arc<PodInfo>>) {

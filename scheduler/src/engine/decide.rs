@@ -10,17 +10,29 @@ use super::sums::{Sum, World};
 use super::topology::{Domain, EMPTY, KeyId, NOWHERE};
 use crate::cache::Snapshot;
 use crate::cycle::{Placement, best};
-use crate::failure::{Failure, Rejection};
-use crate::framework::{MAX_NODE_SCORE, Profile, Verdict};
+use crate::failure::{Failure, Rejections};
+use crate::framework::{MAX_NODE_SCORE, Profile, Verdict, Why};
 use crate::pod::PodInfo;
 use component::random::Random;
 use std::sync::Arc;
 
-const NOT_SPREAD: &str = "node(s) didn't match pod topology spread constraints";
-const NO_LABEL: &str = "node(s) didn't match pod topology spread constraints (missing required label)";
-const NOT_NEAR: &str = "node(s) didn't match pod affinity rules";
-const TOO_NEAR: &str = "node(s) didn't match pod anti-affinity rules";
-const UNWELCOME: &str = "node(s) didn't satisfy existing pods anti-affinity rules";
+/// What the plugins that look across nodes say, as they say it.
+const KINDS: [(&str, fn(Why) -> Verdict, &str); 5] = [
+    (
+        "PodTopologySpread",
+        Verdict::Never,
+        "node(s) didn't match pod topology spread constraints (missing required label)",
+    ),
+    ("PodTopologySpread", Verdict::Later, "node(s) didn't match pod topology spread constraints"),
+    ("InterPodAffinity", Verdict::Never, "node(s) didn't match pod affinity rules"),
+    ("InterPodAffinity", Verdict::Later, "node(s) didn't match pod anti-affinity rules"),
+    ("InterPodAffinity", Verdict::Later, "node(s) didn't satisfy existing pods anti-affinity rules"),
+];
+const NO_LABEL: usize = 0;
+const NOT_SPREAD: usize = 1;
+const NOT_NEAR: usize = 2;
+const TOO_NEAR: usize = 3;
+const UNWELCOME: usize = 4;
 
 type Decision = Option<Result<Placement, Failure>>;
 
@@ -122,7 +134,7 @@ pub(super) fn across(
         [] => {
             let rejections = match blocked.as_slice() {
                 [] => shape.rejections(),
-                _ => Arc::new(across.rejections(shape, plan, world)),
+                _ => across.rejections(shape, plan, world),
             };
             Some(Err(Failure::nothing_fits(rejections)))
         }
@@ -208,7 +220,7 @@ impl AcrossNodes {
     }
 
     /// What every node says, as the plain path does: the kept checks first, then these in the profile's order.
-    fn rejections(&mut self, shape: &Shape, plan: &Plan, world: &World<'_>) -> Vec<Rejection> {
+    fn rejections(&mut self, shape: &Shape, plan: &Plan, world: &World<'_>) -> Rejections {
         let most: Vec<i64> = self
             .spread
             .iter_mut()
@@ -216,37 +228,44 @@ impl AcrossNodes {
             .map(|(sum, rule)| most(sum, rule))
             .collect();
         let anywhere = self.may_go_anywhere();
+        let (mut kinds, codes) = shape.told();
+        let first = kinds.len() + 1;
+        kinds.extend(KINDS.map(|(plugin, kind, text)| (plugin, kind(text.into()))));
         let here = |at: usize| {
-            plan.across.iter().find_map(|(_, kind)| {
-                let (plugin, verdict) = match kind {
-                    Across::Spread => ("PodTopologySpread", self.spread_verdict(at, &most, world)?),
-                    Across::Pods => ("InterPodAffinity", self.pods_verdict(at, anywhere, world)?),
-                };
-                Some(Rejection { node: at, plugin, verdict })
+            plan.across.iter().find_map(|(_, kind)| match kind {
+                Across::Spread => self.spread_refusal(at, &most, world),
+                Across::Pods => self.pods_refusal(at, anywhere, world),
             })
         };
-        (0..shape.codes().len()).filter_map(|at| shape.rejection(at).or_else(|| here(at))).collect()
+        let code = |(at, code): (usize, &u16)| match *code {
+            FITS => here(at).map_or(FITS, |kind| u16::try_from(first + kind).unwrap_or(FITS)),
+            code => code,
+        };
+        let codes: Vec<u16> = codes.iter().enumerate().map(code).collect();
+        Rejections::from_codes(kinds, codes.into_iter())
     }
 
-    fn spread_verdict(&self, at: usize, most: &[i64], world: &World<'_>) -> Option<Verdict> {
+    /// A place in [`KINDS`].
+    fn spread_refusal(&self, at: usize, most: &[i64], world: &World<'_>) -> Option<usize> {
         self.spread.iter().zip(most).find_map(|(sum, most)| match world.topology.domains(sum.key())[at] {
-            NOWHERE => Some(Verdict::Never(NO_LABEL.into())),
-            domain => (sum.at(domain) > *most).then(|| Verdict::Later(NOT_SPREAD.into())),
+            NOWHERE => Some(NO_LABEL),
+            domain => (sum.at(domain) > *most).then_some(NOT_SPREAD),
         })
     }
 
-    fn pods_verdict(&self, at: usize, anywhere: bool, world: &World<'_>) -> Option<Verdict> {
+    /// The same of pods near pods.
+    fn pods_refusal(&self, at: usize, anywhere: bool, world: &World<'_>) -> Option<usize> {
         let domain = |sum: &Sum| world.topology.domains(sum.key())[at];
         let is_there = |sum: &Sum| domain(sum) != NOWHERE && sum.at(domain(sum)) > 0;
         let near = self.near.iter().all(|sum| domain(sum) != NOWHERE)
             && (anywhere || self.near.iter().all(is_there));
         if !near {
-            return Some(Verdict::Never(NOT_NEAR.into()));
+            return Some(NOT_NEAR);
         }
         if self.far.iter().any(is_there) {
-            return Some(Verdict::Later(TOO_NEAR.into()));
+            return Some(TOO_NEAR);
         }
-        self.unwelcome.iter().any(is_there).then(|| Verdict::Later(UNWELCOME.into()))
+        self.unwelcome.iter().any(is_there).then_some(UNWELCOME)
     }
 
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "upstream's arithmetic")]

@@ -10,7 +10,9 @@
 mod across;
 mod decide;
 mod log;
+mod named;
 mod plan;
+mod room;
 mod shape;
 mod sums;
 mod tables;
@@ -68,6 +70,8 @@ pub struct Engine {
     nodes: usize,
     started: bool,
     uses: u64,
+    /// What making room would cost.
+    rooms: room::Kept,
     scratch: Scratch,
 }
 
@@ -185,7 +189,7 @@ impl Engine {
             return None;
         }
         if affinity::named_nodes(pod.spec().affinity.as_deref()).is_some() {
-            return None;
+            return self.decide_named(pod, profile, cluster);
         }
         let shape = self.shape(pod, profile)?;
         let rules = self.rules(pod, shape, profile, cluster);
@@ -238,6 +242,7 @@ impl Engine {
         let oldest = median(self.shapes.values().map(|shape| shape.used));
         self.shapes.retain(|_, shape| shape.used > oldest);
         let shapes = &self.shapes;
+        self.rooms.retain(|shape, _| shapes.contains_key(shape));
         self.shapes_by_hash.retain(|_, ids| {
             ids.retain(|id| shapes.contains_key(id));
             !ids.is_empty()
@@ -290,6 +295,11 @@ impl Engine {
         }
         self.resolved.insert(origin, (versions, rules));
         rules
+    }
+
+    /// True when those rules can refuse a node.
+    fn refuses(&self, rules: RulesId) -> bool {
+        self.rules.get(&rules).is_none_or(|rules| !rules.value.resolved.rules.refuse_nothing())
     }
 
     fn keep(&mut self, shape: ShapeId, resolved: Resolved) -> RulesId {

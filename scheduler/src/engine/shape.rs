@@ -8,7 +8,8 @@ use super::log::{Log, Mark, Stale, What};
 use super::plan::Plan;
 use super::tables::{At, hash_of};
 use crate::cache::{NodeInfo, Snapshot};
-use crate::failure::Rejection;
+use crate::cycle::Checks;
+use crate::failure::Rejections;
 use crate::framework::{ForPod, NodeCheck, NodeScore, Profile, Verdict};
 use crate::pod::PodInfo;
 use std::sync::Arc;
@@ -36,8 +37,6 @@ pub(super) struct Shape {
     mark: Option<Mark>,
     images: u64,
     used_images: bool,
-    /// The last failure, and the position of the log it belongs to.
-    rejections: Option<Arc<Vec<Rejection>>>,
 }
 
 /// Raw scores of one plugin that are normalised by the greatest.
@@ -60,23 +59,52 @@ pub(super) struct Local<'a> {
     reads_images: bool,
 }
 
+/// The only nodes worth asking.
+pub(super) struct Named<'a> {
+    pub(super) names: Vec<&'a str>,
+    /// Who says so.
+    pub(super) by: Vec<&'static str>,
+}
+
 impl<'a> Local<'a> {
-    /// `None`: one of them refuses the pod altogether or knows its nodes by name, which the plain path handles.
+    /// `None`: one of them refuses the pod altogether or knows its nodes by name.
     pub(super) fn prepare(
         pod: &'a PodInfo,
         plan: &Plan,
         profile: &'a Profile,
         cluster: &'a Snapshot,
     ) -> Option<Self> {
+        let (local, only) = Self::prepare_named(pod, plan, profile, cluster)?;
+        only.is_none().then_some(local)
+    }
+
+    /// The same, with the only nodes worth asking, by name in order, and the plugins that said so.
+    pub(super) fn prepare_named(
+        pod: &'a PodInfo,
+        plan: &Plan,
+        profile: &'a Profile,
+        cluster: &'a Snapshot,
+    ) -> Option<(Self, Option<Named<'a>>)> {
         let enabled = profile.enabled();
+        let mut named: Option<Named<'a>> = None;
         let mut local =
             Self { checks: Vec::new(), scores: Vec::new(), scaled: Vec::new(), reads_images: false };
         for at in &plan.filters {
             let filter = enabled[*at].plugin.filter()?;
             match filter.for_pod(pod, cluster) {
                 ForPod::Nothing => {}
-                ForPod::Check { check, only: None } => local.checks.push((filter.name(), check)),
-                ForPod::Check { .. } | ForPod::Refuse(_) => return None,
+                ForPod::Check { check, only } => {
+                    if let Some(mut names) = only {
+                        names.sort_unstable();
+                        names.dedup();
+                        let named =
+                            named.get_or_insert_with(|| Named { names: names.clone(), by: Vec::new() });
+                        named.names.retain(|name| names.binary_search(name).is_ok());
+                        named.by.push(filter.name());
+                    }
+                    local.checks.push((filter.name(), check));
+                }
+                ForPod::Refuse(_) => return None,
             }
         }
         for kept in &plan.scores {
@@ -91,7 +119,12 @@ impl<'a> Local<'a> {
                 (None, None) => {}
             }
         }
-        Some(local)
+        Some((local, named))
+    }
+
+    /// The checks alone.
+    pub(super) fn into_checks(self) -> Checks<'a> {
+        Checks::of(self.checks)
     }
 
     /// The first refusal, as the plain path has it.
@@ -102,7 +135,7 @@ impl<'a> Local<'a> {
         })
     }
 
-    /// The same, counting pods of at least this priority that were promised room there.
+    /// The same, counting pods of at least this priority that were promised room there, but for the pod itself.
     pub(super) fn ask_with_promised(
         &self,
         pod: &PodInfo,
@@ -110,8 +143,26 @@ impl<'a> Local<'a> {
         cluster: &Snapshot,
     ) -> Option<(&'static str, Verdict)> {
         let promised = cluster.nominated(&node.name).iter();
-        let mut ahead =
-            promised.filter(|other| other.priority >= pod.priority && other.uid != pod.uid).peekable();
+        self.ask_ahead(promised.filter(|other| other.priority >= pod.priority && other.uid != pod.uid), node)
+    }
+
+    /// The same for every pod of that priority without a promise.
+    fn ask_for_any(
+        &self,
+        priority: i32,
+        node: &NodeInfo,
+        cluster: &Snapshot,
+    ) -> Option<(&'static str, Verdict)> {
+        let promised = cluster.nominated(&node.name).iter();
+        self.ask_ahead(promised.filter(|other| other.priority >= priority), node)
+    }
+
+    fn ask_ahead<'p>(
+        &self,
+        ahead: impl Iterator<Item = &'p Arc<PodInfo>>,
+        node: &NodeInfo,
+    ) -> Option<(&'static str, Verdict)> {
+        let mut ahead = ahead.peekable();
         if ahead.peek().is_some() {
             let mut trial = node.clone();
             ahead.for_each(|other| trial.add_pod(other.clone()));
@@ -175,7 +226,6 @@ impl Shape {
             mark: None,
             images: 0,
             used_images: false,
-            rejections: None,
         }
     }
 
@@ -199,10 +249,6 @@ impl Shape {
 
     pub(super) fn totals(&self) -> &[i32] {
         &self.totals
-    }
-
-    pub(super) fn refusal(&self, code: u16) -> &(&'static str, Verdict) {
-        &self.refusals[usize::from(code) - 1]
     }
 
     /// Brings the columns up to date; answers false when the shape is one for the plain path.
@@ -242,7 +288,6 @@ impl Shape {
         self.totals.clear();
         self.blocks.clear();
         self.refusals.clear();
-        self.rejections = None;
         self.feasible = 0;
         for scaled in &mut self.scaled {
             scaled.raw.clear();
@@ -262,13 +307,12 @@ impl Shape {
             self.totals.resize(nodes, OUT);
             self.blocks.resize(nodes.div_ceil(BLOCK), OUT);
             self.scaled.iter_mut().for_each(|scaled| scaled.raw.resize(nodes, 0));
-            self.rejections = None;
         }
     }
 
     fn look_again(&mut self, at: At, local: &Local<'_>, cluster: &Snapshot) {
         let at = at as usize;
-        let (code, total) = (self.codes[at], self.totals[at]);
+        let total = self.totals[at];
         self.look(at, local, cluster);
         if self.totals[at] > total {
             let block = &mut self.blocks[at / BLOCK];
@@ -276,15 +320,12 @@ impl Shape {
         } else if self.totals[at] < total {
             self.find_best_of(at / BLOCK);
         }
-        if code != self.codes[at] {
-            self.correct_rejection(at);
-        }
     }
 
     fn look(&mut self, at: usize, local: &Local<'_>, cluster: &Snapshot) {
         let node = &cluster.nodes()[at];
         let fitted = self.codes[at] == FITS;
-        let refusal = local.ask_with_promised(&self.pod, node, cluster);
+        let refusal = local.ask_for_any(self.pod.priority, node, cluster);
         let fits = refusal.is_none();
         self.codes[at] = refusal.map_or(FITS, |refusal| self.code(refusal));
         self.totals[at] = if fits { local.total(node) } else { OUT };
@@ -345,30 +386,12 @@ impl Shape {
     }
 
     /// What every node says, when none fits.
-    pub(super) fn rejections(&mut self) -> Arc<Vec<Rejection>> {
-        if let Some(known) = &self.rejections {
-            return known.clone();
-        }
-        let all: Vec<Rejection> = (0..self.codes.len()).filter_map(|at| self.rejection(at)).collect();
-        let all = Arc::new(all);
-        self.rejections = Some(all.clone());
-        all
+    pub(super) fn rejections(&self) -> Rejections {
+        Rejections::from_codes(self.refusals.clone(), self.codes.iter().copied())
     }
 
-    pub(super) fn rejection(&self, at: usize) -> Option<Rejection> {
-        let code = self.codes[at];
-        (code != FITS).then(|| {
-            let (plugin, verdict) = self.refusal(code).clone();
-            Rejection { node: at, plugin, verdict }
-        })
-    }
-
-    /// Keeps the list of rejections while every node is on it.
-    fn correct_rejection(&mut self, at: usize) {
-        let Some(mut list) = self.rejections.take().filter(|_| self.codes[at] != FITS) else { return };
-        if let (Some(rejection), Some(known)) = (self.rejection(at), Arc::make_mut(&mut list).get_mut(at)) {
-            *known = rejection;
-            self.rejections = Some(list);
-        }
+    /// What can be said, for more to be added, and what each node says of it.
+    pub(super) fn told(&self) -> (Vec<(&'static str, Verdict)>, &[u16]) {
+        (self.refusals.clone(), &self.codes)
     }
 }

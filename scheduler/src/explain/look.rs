@@ -12,7 +12,7 @@ use crate::decisions::{self, Look, Moved};
 use crate::failure::{Count, Failure};
 use crate::framework::{Profile, Verdict};
 use crate::pod::{NodeName, PodInfo};
-use crate::preempt::{self, Attempt, Budget};
+use crate::preempt::{self, Afresh, Attempt, Budget};
 use crate::queue;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ pub fn outlook(case: &Case<'_>, wanted: Option<&str>) -> Outlook {
     };
     let room = failure.as_ref().filter(|failure| !failure.is_empty_cluster()).and_then(|failure| {
         let attempt = Attempt { pod, profile, cluster, failure, budgets: case.budgets, now: case.now };
-        Some(profile.preempts().next()?.make_room(&attempt))
+        Some(profile.preempts().next()?.make_room(&attempt, &Afresh))
     });
     let message = failure.as_ref().map(|failure| {
         let mut failure = failure.clone();

@@ -21,7 +21,7 @@ pub use wakeup::{Change, Subject, Wakeup, WakeupSet};
 
 use crate::cache::{NodeInfo, Snapshot};
 use crate::pod::{NodeName, PodInfo};
-use crate::preempt::{Attempt, Room};
+use crate::preempt::{Attempt, Room, Rooms};
 use jiff::Timestamp;
 use std::any::Any;
 use std::fmt::Debug;
@@ -219,8 +219,8 @@ pub trait NodeScore: Debug + Send + Sync {
 
 /// Makes room for a pod that fits nowhere.
 pub trait Preempt: Plugin {
-    /// Which pods would have to go, or why that does not help.
-    fn make_room(&self, attempt: &Attempt<'_>) -> Room;
+    /// Which pods would have to go, or why that does not help. `rooms` does the searching.
+    fn make_room(&self, attempt: &Attempt<'_>, rooms: &dyn Rooms) -> Room;
 }
 
 /// Carries a decision to the API server.

@@ -1,7 +1,7 @@
 //! Makes room for a pod by evicting pods of lower priority, if the pod may do that at all.
 
 use crate::framework::{Plugin, Preempt, Verdict};
-use crate::preempt::{self, Attempt, Room};
+use crate::preempt::{Attempt, Room, Rooms};
 
 /// Upstream's DefaultPreemption.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ impl Plugin for DefaultPreemption {
 }
 
 impl Preempt for DefaultPreemption {
-    fn make_room(&self, attempt: &Attempt<'_>) -> Room {
+    fn make_room(&self, attempt: &Attempt<'_>, rooms: &dyn Rooms) -> Room {
         if attempt.pod.never_preempts() {
             let why = "not eligible due to preemptionPolicy=Never.".to_owned();
             return Room::None { why, promise_is_void: false };
@@ -27,7 +27,7 @@ impl Preempt for DefaultPreemption {
             let why = "not eligible due to a terminating pod on the nominated node.".to_owned();
             return Room::None { why, promise_is_void: false };
         }
-        preempt::find(attempt)
+        rooms.find(attempt)
     }
 }
 
@@ -37,8 +37,8 @@ fn waits_for_victims(attempt: &Attempt<'_>) -> bool {
     let Some(node) = cluster.promised_to(&attempt.pod.uid).and_then(|name| cluster.node(name)) else {
         return false;
     };
-    let hopeless = attempt.failure.rejections.iter().any(|rejection| {
-        cluster.nodes()[rejection.node].name == node.name && matches!(rejection.verdict, Verdict::Never(_))
-    });
+    let place = cluster.position(&node.name);
+    let mut told = attempt.failure.rejections.iter();
+    let hopeless = told.any(|(at, _, verdict)| Some(at) == place && matches!(verdict, Verdict::Never(_)));
     !hopeless && node.pods.iter().any(|pod| pod.priority < attempt.pod.priority && pod.is_preempted())
 }

@@ -10,7 +10,7 @@ pub use budgets::Budget;
 
 use crate::cache::{NodeInfo, Snapshot};
 use crate::cycle::{Checks, Trial};
-use crate::failure::{Failure, Rejection, histogram};
+use crate::failure::{Failure, histogram};
 use crate::framework::{Profile, Reason, Verdict};
 use crate::pod::{NodeName, PodInfo};
 use jiff::Timestamp;
@@ -64,46 +64,71 @@ impl Room {
     }
 }
 
+/// Finds room for plugins: [`find`], or somebody who remembers what the last search found.
+pub trait Rooms {
+    /// What [`find`] answers.
+    fn find(&self, attempt: &Attempt<'_>) -> Room;
+}
+
+/// Remembers nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Afresh;
+
+impl Rooms for Afresh {
+    fn find(&self, attempt: &Attempt<'_>) -> Room {
+        find(attempt)
+    }
+}
+
 /// Finds the cheapest node to make room on.
 pub fn find(attempt: &Attempt<'_>) -> Room {
-    let none = |reasons: &BTreeMap<Reason, usize>| Room::None {
-        why: format!("0/{} nodes are available: {}.", attempt.failure.nodes, histogram(reasons).join(", ")),
-        promise_is_void: true,
-    };
     let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
-    let curable = |rejection: &&Rejection| matches!(rejection.verdict, Verdict::Later(_));
-    let asked = attempt.failure.rejections.iter().filter(curable).count();
+    let asked = curable(attempt.failure).count();
     let prepare = || Checks::prepare(attempt.pod, attempt.profile, attempt.cluster).ok();
     let Some(checks) = (asked > 0).then(prepare).flatten() else {
-        reasons.insert(NOT_HELPFUL.into(), attempt.failure.nodes);
-        return none(&reasons);
+        return no_room(attempt.failure.nodes, 0, reasons);
     };
     let mut best: Option<(Cost, Candidate)> = None;
-    for rejection in attempt.failure.rejections.iter().filter(curable) {
-        match candidate(attempt, &checks, &attempt.cluster.nodes()[rejection.node]) {
+    for at in curable(attempt.failure) {
+        match candidate(attempt, &checks, &attempt.cluster.nodes()[at]) {
             Ok(candidate) => {
                 let cost = candidate.cost(attempt.now);
                 if best.as_ref().is_none_or(|(least, _)| cost < *least) {
                     best = Some((cost, candidate));
                 }
             }
-            Err(verdict) => {
-                for reason in verdict.reasons() {
-                    *reasons.entry(reason.clone()).or_default() += 1;
-                }
-            }
+            Err(verdict) => count(&mut reasons, &verdict),
         }
     }
     match best {
-        Some((_, candidate)) => Room::Made { node: candidate.node, victims: candidate.victims },
-        None => {
-            let not_asked = attempt.failure.nodes - asked;
-            if not_asked > 0 {
-                *reasons.entry(NOT_HELPFUL.into()).or_default() += not_asked;
-            }
-            none(&reasons)
+        Some((_, candidate)) => candidate.room(),
+        None => no_room(attempt.failure.nodes, asked, reasons),
+    }
+}
+
+/// The nodes that eviction may help, in order.
+pub(crate) fn curable(failure: &Failure) -> impl Iterator<Item = usize> {
+    let refusals = failure.rejections.iter();
+    refusals.filter(|(_, _, verdict)| matches!(verdict, Verdict::Later(_))).map(|(at, ..)| at)
+}
+
+/// Counts what stands against evicting on one more node.
+pub(crate) fn count(reasons: &mut BTreeMap<Reason, usize>, verdict: &Verdict) {
+    for reason in verdict.reasons() {
+        match reasons.get_mut(reason) {
+            Some(count) => *count += 1,
+            None => _ = reasons.insert(reason.clone(), 1),
         }
     }
+}
+
+/// There is none: `reasons` of the nodes that were asked, and that the others were not worth it.
+pub(crate) fn no_room(nodes: usize, asked: usize, mut reasons: BTreeMap<Reason, usize>) -> Room {
+    if nodes > asked {
+        *reasons.entry(NOT_HELPFUL.into()).or_default() += nodes - asked;
+    }
+    let why = format!("0/{nodes} nodes are available: {}.", histogram(&reasons).join(", "));
+    Room::None { why, promise_is_void: true }
 }
 
 const NOT_HELPFUL: &str = "Preemption is not helpful for scheduling";
@@ -111,42 +136,72 @@ const NO_VICTIMS: &str = "No preemption victims found for incoming pod";
 
 /// A node on which room can be made.
 #[derive(Debug)]
-struct Candidate {
+pub(crate) struct Candidate {
     node: NodeName,
     /// Most important first.
     victims: Vec<Arc<PodInfo>>,
     /// How many victims break a disruption budget.
     violations: usize,
+    /// The highest priority of a victim.
+    highest: i32,
+    /// The sum of their priorities, each moved above zero, so that more victims cost more.
+    sum: i64,
+    /// The first start of a victim of that priority; and whether one has none, which counts as now.
+    oldest: Option<Timestamp>,
+    not_started: bool,
+    /// The order of its pods, and so the victims, stays the same as time passes.
+    lasts: bool,
 }
 
-/// Compared field by field, less is better: broken budgets, the highest priority of a victim, the sum of priorities
-/// (each moved above zero, so that more victims cost more), victims, and the start of the oldest top victim (later
-/// is better).
-type Cost = (usize, i32, i64, usize, Reverse<Timestamp>);
+/// Compared field by field, less is better: broken budgets, the highest priority of a victim, the sum of priorities,
+/// victims, and the start of the oldest top victim (later is better).
+pub(crate) type Cost = (usize, i32, i64, usize, Reverse<Timestamp>);
 
 impl Candidate {
-    fn cost(&self, now: Timestamp) -> Cost {
-        let highest = self.victims.iter().map(|pod| pod.priority).max().unwrap_or(i32::MIN);
-        let sum = self.victims.iter().map(|pod| i64::from(pod.priority) + (1 << 31)).sum();
-        let oldest = self
-            .victims
-            .iter()
-            .filter(|pod| pod.priority == highest)
-            .map(|pod| pod.start_time.unwrap_or(now))
-            .min()
-            .unwrap_or(now);
-        (self.violations, highest, sum, self.victims.len(), Reverse(oldest))
+    fn new(node: NodeName, victims: Vec<Arc<PodInfo>>, violations: usize, lasts: bool) -> Self {
+        let highest = victims.iter().map(|pod| pod.priority).max().unwrap_or(i32::MIN);
+        let top = || victims.iter().filter(|pod| pod.priority == highest).map(|pod| pod.start_time);
+        Self {
+            violations,
+            highest,
+            sum: victims.iter().map(|pod| i64::from(pod.priority) + (1 << 31)).sum(),
+            oldest: top().flatten().min(),
+            not_started: top().any(|start| start.is_none()),
+            lasts,
+            node,
+            victims,
+        }
+    }
+
+    pub(crate) fn cost(&self, now: Timestamp) -> Cost {
+        let now_counts = self.not_started || self.oldest.is_none();
+        let oldest = self.oldest.into_iter().chain(now_counts.then_some(now)).min().unwrap_or(now);
+        (self.violations, self.highest, self.sum, self.victims.len(), Reverse(oldest))
+    }
+
+    pub(crate) fn room(&self) -> Room {
+        Room::Made { node: self.node.clone(), victims: self.victims.clone() }
+    }
+
+    /// True when it is still the right one at a later time.
+    pub(crate) fn lasts(&self) -> bool {
+        self.lasts
     }
 }
 
 /// The least set of victims on one node, or why none helps.
-fn candidate(attempt: &Attempt<'_>, checks: &Checks<'_>, node: &NodeInfo) -> Result<Candidate, Verdict> {
+pub(crate) fn candidate(
+    attempt: &Attempt<'_>,
+    checks: &Checks<'_>,
+    node: &NodeInfo,
+) -> Result<Candidate, Verdict> {
     let mut lower: Vec<Arc<PodInfo>> =
         node.pods.iter().filter(|pod| pod.priority < attempt.pod.priority).cloned().collect();
     if lower.is_empty() {
         return Err(Verdict::Never(NO_VICTIMS.into()));
     }
     lower.sort_by_key(|pod| importance(pod, attempt.now));
+    let lasts = lower.iter().all(|pod| pod.start_time.is_none_or(|start| start < attempt.now));
     let mut trial = checks.trial(node);
     for ahead in attempt.cluster.nominated(&node.name) {
         if ahead.priority >= attempt.pod.priority && ahead.uid != attempt.pod.uid {
@@ -168,7 +223,7 @@ fn candidate(attempt: &Attempt<'_>, checks: &Checks<'_>, node: &NodeInfo) -> Res
     }
     victims.extend(others.into_iter().filter(|pod| !reprieve(&mut trial, pod)));
     victims.sort_by_key(|pod| importance(pod, attempt.now));
-    Ok(Candidate { node: node.name.clone(), victims, violations })
+    Ok(Candidate::new(node.name.clone(), victims, violations, lasts))
 }
 
 /// Puts a pod back if the incoming pod still fits then.

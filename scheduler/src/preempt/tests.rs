@@ -42,7 +42,8 @@ fn outcome(
     let failure = cycle::place(pod, &profile, cluster, &Random::from_seed(1)).unwrap_err();
     let now = Timestamp::from_second(1_000_000).unwrap();
     let preempt = profile.preempts().next().unwrap();
-    match preempt.make_room(&Attempt { pod, profile: &profile, cluster, failure: &failure, budgets, now }) {
+    let attempt = Attempt { pod, profile: &profile, cluster, failure: &failure, budgets, now };
+    match preempt.make_room(&attempt, &Afresh) {
         Room::Made { node, victims } => {
             Ok((node.to_string(), victims.iter().map(|victim| victim.name().to_owned()).collect()))
         }

@@ -8,11 +8,13 @@ use crate::plugins::args::{
 };
 use crate::plugins::{self, InterPodAffinity, NodeResourcesFit, PodTopologySpread};
 use crate::pod::PodInfo;
+use crate::preempt::Budget;
 use component::random::Random;
+use jiff::Timestamp;
 use objects::labels::Selector;
 use objects::views::Node;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(super) const NAMESPACES: [&str; 3] = ["red", "green", "blue"];
@@ -82,6 +84,22 @@ impl Generator {
         };
         let selector = Selector::from_set(&[("tier".to_owned(), self.one(&["0", "1"]).to_owned())].into());
         (owner, (!self.rarely(3)).then_some(selector))
+    }
+
+    pub(super) fn budgets(&mut self) -> Vec<Budget> {
+        let budget = |generator: &mut Self| Budget {
+            namespace: generator.namespace().to_owned(),
+            selector: Selector::from_set(&[("app".to_owned(), generator.one(&APPS).to_owned())].into()),
+            allowed: i32::try_from(generator.below(3)).unwrap(),
+            disrupted: BTreeSet::new(),
+        };
+        (0..self.below(3)).map(|_| budget(self)).collect()
+    }
+
+    /// Mostly after every pod has started.
+    pub(super) fn now(&mut self) -> Timestamp {
+        let (minute, second) = (u64::from(!self.rarely(5)), self.below(60));
+        format!("2026-01-01T00:0{minute}:{second:02}Z").parse().unwrap()
     }
 
     pub(super) fn node(&mut self) -> Arc<Node> {

@@ -8,8 +8,10 @@ mod generate;
 use super::Engine;
 use crate::cache::Cache;
 use crate::cycle;
+use crate::failure::Failure;
 use crate::framework::{Profile, Profiles};
 use crate::pod::{NodeName, PodInfo};
+use crate::preempt::{self, Attempt, Budget, Room};
 use component::random::Random;
 use generate::Generator;
 use std::sync::Arc;
@@ -27,9 +29,10 @@ fn the_engine_decides_as_the_plain_path_does() {
     for cluster in 0..pods.div_ceil(PODS_A_CLUSTER) {
         Case::new(seed * 1_000_000_007 + cluster).run(&mut tally);
     }
-    let Tally { placed, refused, plain, .. } = tally;
+    let Tally { placed, refused, plain, rooms, victims, .. } = tally;
     eprintln!("{tally:?}");
     assert!(placed > pods / 5 && refused > pods / 20, "the clusters are neither empty nor full: {tally:?}");
+    assert!(rooms > pods / 50 && victims > pods / 50, "room is looked for, and found: {tally:?}");
     assert!(plain < pods / 4, "the engine decides most of them: {tally:?}");
 }
 
@@ -44,6 +47,10 @@ struct Tally {
     refused: u64,
     /// Left to the plain path by the engine.
     plain: u64,
+    /// Searches for room by the engine.
+    rooms: u64,
+    /// Pods that would have had to go.
+    victims: u64,
 }
 
 struct Case {
@@ -58,6 +65,7 @@ struct Case {
     waiting: Vec<Arc<PodInfo>>,
     /// Pods that were promised room.
     promised: Vec<Arc<PodInfo>>,
+    budgets: Vec<Budget>,
 }
 
 impl Case {
@@ -69,8 +77,8 @@ impl Case {
         for namespace in generate::NAMESPACES {
             cache.snapshot_mut().set_namespace(namespace, Some(generator.namespace_labels()));
         }
-        let (placed, waiting, promised) = Default::default();
-        Self { seed, generator, profiles, cache, engine, placed, waiting, promised }
+        let (placed, waiting, promised, budgets) = Default::default();
+        Self { seed, generator, profiles, cache, engine, placed, waiting, promised, budgets }
     }
 
     fn run(mut self, tally: &mut Tally) {
@@ -114,9 +122,43 @@ impl Case {
                 self.cache.assume(pod.clone(), placement.node.clone());
                 self.placed.push((pod, placement.node));
             }
-            Err(_) => {
+            Err(failure) => {
                 tally.refused += 1;
+                self.make_room(&pod, &failure, step, tally);
                 self.waiting.push(pod);
+            }
+        }
+    }
+
+    /// Both have to choose the same victims, who then go, and the pod has a promise.
+    fn make_room(&mut self, pod: &Arc<PodInfo>, failure: &Failure, step: u64, tally: &mut Tally) {
+        if failure.is_empty_cluster() {
+            return;
+        }
+        let budgets = self.budgets.clone();
+        let profile = self.profiles.iter().next().unwrap();
+        let now = self.generator.now();
+        let cluster = self.cache.snapshot();
+        let attempt = Attempt { pod, profile, cluster, failure, budgets: &budgets, now };
+        let plain = preempt::find(&attempt);
+        match self.engine.make_room(&attempt) {
+            None => {}
+            Some(fast) => {
+                tally.rooms += 1;
+                assert_eq!(fast, plain, "seed {}, step {step}: {:#?}", self.seed, pod.view());
+            }
+        }
+        let Room::Made { node, victims } = plain else { return };
+        tally.victims += victims.len() as u64;
+        // Not always, or the cluster would hold no pod of low priority for long.
+        if self.generator.below(3) == 0 {
+            for victim in victims {
+                self.cache.remove_pod(&victim.uid);
+                self.placed.retain(|(pod, _)| pod.uid != victim.uid);
+            }
+            if self.generator.below(2) == 0 {
+                self.cache.snapshot_mut().nominate(pod, node);
+                self.promised.push(pod.clone());
             }
         }
     }
@@ -181,6 +223,10 @@ impl Case {
                 let at = self.generator.index(self.promised.len());
                 let pod = self.promised.swap_remove(at);
                 self.cache.snapshot_mut().drop_nomination(&pod.uid);
+            }
+            21 => {
+                self.budgets = self.generator.budgets();
+                self.engine.forget_rooms();
             }
             _ => {}
         }

@@ -124,8 +124,7 @@ impl<'a> Search<'a> {
             .and_then(|checks| fitting(&pod, &checks, cluster).map(|_| ()));
         let Err(mut failure) = refused else { return };
         if let Some(only) = &self.only {
-            Arc::make_mut(&mut failure.rejections)
-                .retain(|rejection| cluster.nodes()[rejection.node].name == *only);
+            failure.rejections.retain(|node| cluster.nodes()[node].name == *only);
         }
         let attempt = Attempt {
             pod: &pod,
