@@ -273,6 +273,8 @@ impl State {
 
     /// Moves on what has waited or lived long enough.
     pub fn tick(&mut self, now: Timestamp) {
+        // Also while nothing waits: what nobody reads would pile up.
+        self.engine.follow(self.cache.snapshot_mut());
         self.queue.flush(now);
         self.end_late_bindings(now);
         for pod in self.cache.expire(now) {
