@@ -34,6 +34,10 @@ const DATA_PROTOCOL: u16 = 7;
 const DATA_MAX_ELEMENTS: u16 = 19;
 const DATA_SECOND_IP: u16 = 20;
 const DATA_SECOND_CIDR: u16 = 21;
+const DATA_FLAGS: u16 = 8;
+const DATA_MARK: u16 = 27;
+/// Elements carry marks.
+const WITH_MARKS: u32 = 1 << 6;
 const IP_V4: u16 = 1;
 const IP_V6: u16 = 2;
 
@@ -52,6 +56,8 @@ pub enum Kind {
     Ip,
     /// Networks.
     Net,
+    /// Two networks.
+    NetNet,
     /// Address and port.
     IpPort,
     /// Address, port, second address.
@@ -65,6 +71,7 @@ impl Kind {
         match self {
             Kind::Ip => "hash:ip",
             Kind::Net => "hash:net",
+            Kind::NetNet => "hash:net,net",
             Kind::IpPort => "hash:ip,port",
             Kind::IpPortIp => "hash:ip,port,ip",
             Kind::IpPortNet => "hash:ip,port,net",
@@ -83,16 +90,23 @@ pub struct Element {
     pub port: Option<(u8, u16)>,
     /// Second address, and its prefix length where it is a network.
     pub second: Option<(IpAddr, Option<u8>)>,
+    /// The mark that packets which match get, all bits of it.
+    pub mark: Option<u32>,
 }
 
-/// Creates a set; it is no error if the same one exists.
-pub fn create(batch: &mut Batch, name: &str, kind: Kind, v6: bool) {
+/// Creates a set, with elements that carry marks if `marks`; it is no error if the same one exists.
+pub fn create(batch: &mut Batch, name: &str, kind: Kind, v6: bool, marks: bool) {
     let family = if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8;
     message(batch, CREATE_SET, name, |body| {
         body.text(ATTR_TYPE, kind.name());
         body.u8(ATTR_REVISION, 0);
         body.u8(ATTR_FAMILY, family);
-        body.nested(ATTR_DATA, |data| data.be32(DATA_MAX_ELEMENTS | NETWORK_ORDER, MAX_ELEMENTS));
+        body.nested(ATTR_DATA, |data| {
+            data.be32(DATA_MAX_ELEMENTS | NETWORK_ORDER, MAX_ELEMENTS);
+            if marks {
+                data.be32(DATA_FLAGS | NETWORK_ORDER, WITH_MARKS);
+            }
+        });
     });
 }
 
@@ -153,6 +167,10 @@ fn write_element(body: &mut Writer<'_>, element: &Element) {
                 data.u8(DATA_SECOND_CIDR, prefix);
             }
         }
+        if let Some(mark) = element.mark {
+            // Value and mask.
+            data.be64(DATA_MARK | NETWORK_ORDER, u64::from(mark) << 32 | u64::from(u32::MAX));
+        }
     });
 }
 
@@ -175,6 +193,7 @@ mod tests {
             prefix: None,
             port: Some((6, 80)),
             second: Some(("10.0.0.0".parse().unwrap(), Some(8))),
+            mark: None,
         };
         add(&mut batch, "s", &element);
         #[rustfmt::skip]

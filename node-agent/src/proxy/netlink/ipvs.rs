@@ -74,13 +74,33 @@ pub const FLAG_SCHEDULER_2: u32 = 16;
 
 /// What identifies a virtual server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ServerKey {
-    /// `IPPROTO_TCP`, `IPPROTO_UDP` or `IPPROTO_SCTP`.
-    pub protocol: u16,
-    /// The virtual address.
-    pub address: IpAddr,
-    /// The virtual port.
-    pub port: u16,
+pub enum ServerKey {
+    /// Packets to an address and a port.
+    Address {
+        /// `IPPROTO_TCP`, `IPPROTO_UDP` or `IPPROTO_SCTP`.
+        protocol: u8,
+        /// The virtual address.
+        address: IpAddr,
+        /// The virtual port.
+        port: u16,
+    },
+    /// Packets with a firewall mark; such a server is asked before those by address.
+    Mark {
+        /// Whether it serves IPv6.
+        v6: bool,
+        /// The whole mark.
+        mark: u32,
+    },
+}
+
+impl ServerKey {
+    /// Whether it serves IPv6.
+    pub fn is_v6(&self) -> bool {
+        match self {
+            ServerKey::Address { address, .. } => address.is_ipv6(),
+            ServerKey::Mark { v6, .. } => *v6,
+        }
+    }
 }
 
 /// A virtual server's settings.
@@ -248,7 +268,7 @@ impl Commands {
                 list.attribute(SVC_FLAGS, &flags);
                 list.u32(SVC_TIMEOUT, server.timeout);
                 // One client is one address: a mask for IPv4, a prefix length for IPv6.
-                list.u32(SVC_NETMASK, if key.address.is_ipv4() { u32::MAX } else { 128 });
+                list.u32(SVC_NETMASK, if key.is_v6() { 128 } else { u32::MAX });
             });
         });
     }
@@ -302,10 +322,15 @@ fn read_address(family: u16, bytes: &[u8]) -> Option<IpAddr> {
 }
 
 fn write_key(list: &mut Writer<'_>, key: &ServerKey) {
-    list.u16(SVC_AF, family_of(key.address));
-    list.u16(SVC_PROTOCOL, key.protocol);
-    list.attribute(SVC_ADDR, &address_bytes(key.address));
-    list.be16(SVC_PORT, key.port);
+    list.u16(SVC_AF, if key.is_v6() { libc::AF_INET6 } else { libc::AF_INET } as u16);
+    match *key {
+        ServerKey::Address { protocol, address, port } => {
+            list.u16(SVC_PROTOCOL, protocol.into());
+            list.attribute(SVC_ADDR, &address_bytes(address));
+            list.be16(SVC_PORT, port);
+        }
+        ServerKey::Mark { mark, .. } => list.u32(SVC_FWMARK, mark),
+    }
 }
 
 fn write_destination_key(list: &mut Writer<'_>, key: &DestinationKey) {
@@ -318,25 +343,31 @@ fn body<'a>(message: &Message<'a>) -> &'a [u8] {
     message.payload.get(generic::HEADER_BYTES..).unwrap_or_default()
 }
 
-/// None for a virtual server by firewall mark: those are never ours.
 fn read_server(message: &Message<'_>) -> Option<(ServerKey, Server)> {
     let list = find(body(message), ATTR_SERVICE)?.value;
     let mut server = Server { scheduler: String::new(), flags: 0, timeout: 0 };
-    let (mut family, mut protocol, mut port, mut address) = (0, None, None, None);
+    let (mut family, mut protocol, mut port, mut address, mut mark) = (0, None, None, None, None);
     for attribute in attributes(list) {
         match attribute.kind {
             SVC_AF => family = attribute.u16()?,
             SVC_PROTOCOL => protocol = attribute.u16(),
             SVC_ADDR => address = Some(attribute.value),
             SVC_PORT => port = attribute.be16(),
-            SVC_FWMARK => return None,
+            SVC_FWMARK => mark = attribute.u32(),
             SVC_SCHEDULER => server.scheduler = attribute.text()?.to_owned(),
             SVC_FLAGS => server.flags = attribute.u32()? & !FLAG_HASHED,
             SVC_TIMEOUT => server.timeout = attribute.u32()?,
             _ => {}
         }
     }
-    let key = ServerKey { protocol: protocol?, address: read_address(family, address?)?, port: port? };
+    let key = match mark {
+        Some(mark) => ServerKey::Mark { v6: i32::from(family) == libc::AF_INET6, mark },
+        None => ServerKey::Address {
+            protocol: protocol?.try_into().ok()?,
+            address: read_address(family, address?)?,
+            port: port?,
+        },
+    };
     // The kernel reports a timeout also when the server is not persistent.
     if server.flags & FLAG_PERSISTENT == 0 {
         server.timeout = 0;
@@ -373,7 +404,7 @@ mod tests {
     const COMMANDS: Commands = Commands { family: 0x1d };
 
     fn key(address: &str) -> ServerKey {
-        ServerKey { protocol: 6, address: address.parse().unwrap(), port: 80 }
+        ServerKey::Address { protocol: 6, address: address.parse().unwrap(), port: 80 }
     }
 
     #[test]
@@ -398,14 +429,15 @@ mod tests {
 
     #[test]
     fn servers_and_destinations_are_read_back() {
-        for address in ["10.96.0.1", "fd00::1"] {
+        let marked = ServerKey::Mark { v6: true, mark: 0x14000 };
+        for (key, address) in [(key("10.96.0.1"), "10.0.0.1"), (key("fd00::1"), "fd01::1"), (marked, "fd01::1")] {
             let mut batch = Batch::new();
             let server = Server { scheduler: "wlc".into(), flags: FLAG_PERSISTENT, timeout: 30 };
-            COMMANDS.set_server(&mut batch, &key(address), &server);
+            COMMANDS.set_server(&mut batch, &key, &server);
             let endpoint = DestinationKey { address: address.parse().unwrap(), port: 8080 };
-            COMMANDS.add_destination(&mut batch, &key(address), &endpoint, 3);
+            COMMANDS.add_destination(&mut batch, &key, &endpoint, 3);
             let read: Vec<_> = messages(batch.bytes()).collect();
-            assert_eq!(read_server(&read[0]), Some((key(address), server)));
+            assert_eq!(read_server(&read[0]), Some((key, server)));
             let expected = Destination { weight: 3, active: 0, inactive: 0, persistent: 0 };
             assert_eq!(read_destination(&read[1]), Some((endpoint, expected)));
         }
@@ -416,8 +448,10 @@ mod tests {
         let mut batch = Batch::new();
         COMMANDS.message(&mut batch, 0, NEW_SERVICE, |body| {
             body.nested(ATTR_SERVICE, |list| {
-                list.u16(SVC_AF, 2);
-                list.u32(SVC_FWMARK, 7);
+                list.u16(SVC_AF, 77);
+                list.u16(SVC_PROTOCOL, 6);
+                list.attribute(SVC_ADDR, &[0; 16]);
+                list.be16(SVC_PORT, 1);
             });
         });
         COMMANDS.message(&mut batch, 0, NEW_DEST, |body| {
