@@ -9,7 +9,7 @@ DATA_DIR ?= /var/lib/steersman
 PORT ?= 6443
 # What a node needs beside our binary, and what the tests build their images and networks with.
 PACKAGES_UP := containerd:containerd runc:runc iptables:iptables ip:iproute2 /usr/lib/cni/bridge:containernetworking-plugins
-PACKAGES_TEST := $(PACKAGES_UP) busybox:busybox-static socat:socat nft:nftables
+PACKAGES_TEST := $(PACKAGES_UP) busybox:busybox-static socat:socat nft:nftables linux.uml:user-mode-linux kmod:kmod
 
 .PHONY: help up build test lint bench bench-scheduler fuzz-scheduler needs-up needs-test golden
 help:

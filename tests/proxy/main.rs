@@ -5,5 +5,7 @@
 
 mod ask;
 mod cases;
+mod ipvs;
 mod network;
 mod table;
+mod uml;

@@ -5,6 +5,7 @@
 //! programmed, also while no proxy runs.
 
 mod backend;
+pub mod ipvs;
 pub mod model;
 pub mod netlink;
 mod nftables;

@@ -430,7 +430,9 @@ mod tests {
     #[test]
     fn servers_and_destinations_are_read_back() {
         let marked = ServerKey::Mark { v6: true, mark: 0x14000 };
-        for (key, address) in [(key("10.96.0.1"), "10.0.0.1"), (key("fd00::1"), "fd01::1"), (marked, "fd01::1")] {
+        for (key, address) in
+            [(key("10.96.0.1"), "10.0.0.1"), (key("fd00::1"), "fd01::1"), (marked, "fd01::1")]
+        {
             let mut batch = Batch::new();
             let server = Server { scheduler: "wlc".into(), flags: FLAG_PERSISTENT, timeout: 30 };
             COMMANDS.set_server(&mut batch, &key, &server);
