@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tracing::info;
 
 use crate::config::{Config, RuntimeChoice};
-use crate::containers::network::Names;
+use crate::containers::resolv_conf::Names;
 use crate::cri::{CriError, CriRuntime};
 use crate::node::{self, Machine};
 use crate::pods::{self, Node, Pods};
@@ -126,7 +126,7 @@ impl Shared {
             names: Names {
                 cluster_dns: self.config.cluster_dns.clone(),
                 cluster_domain: self.config.cluster_domain.clone(),
-                node: node::resolver(),
+                node: node::resolver(&self.config.resolv_conf),
             },
             addresses: vec![node::node_address(&self.config)],
             capacity: self.machine.allocatable,

@@ -13,7 +13,7 @@ use component::process::until_stopped;
 use component::tasks::Tasks;
 use k8s_openapi::api::core::v1::Taint;
 
-use crate::config::{CertificateAndKey, Config, RuntimeChoice};
+use crate::config::{CertificateAndKey, Config, ResolvConf, RuntimeChoice};
 
 /// The node agent: runs the pods that the cluster assigned to this machine
 #[derive(Clone, Debug, clap::Args)]
@@ -71,6 +71,10 @@ pub struct Args {
     /// Domain of the cluster
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
+
+    /// Resolver of pods that do not use the cluster's; that of the machine if absent, none if empty
+    #[arg(long, value_name = "FILE")]
+    pub resolv_conf: Option<String>,
 
     /// Most pods that the node runs
     #[arg(long, value_name = "COUNT", default_value_t = crate::MAX_PODS)]
@@ -134,6 +138,11 @@ impl Args {
         config.cgroup_root.clone_from(&self.cgroup_root);
         config.cluster_dns.clone_from(&self.cluster_dns);
         config.cluster_domain.clone_from(&self.cluster_domain);
+        config.resolv_conf = match self.resolv_conf.as_deref() {
+            None => ResolvConf::Found,
+            Some("") => ResolvConf::Nothing,
+            Some(path) => ResolvConf::File(PathBuf::from(path)),
+        };
         config.max_pods = self.max_pods;
         config.serving.address = self.address;
         config.serving.port = self.port;

@@ -27,8 +27,21 @@ pub struct Config {
     pub cgroup_root: String,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
+    /// The resolver of pods that do not use the cluster's.
+    pub resolv_conf: ResolvConf,
     pub max_pods: u32,
     pub serving: Serving,
+}
+
+/// Where the node's own resolver is written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResolvConf {
+    /// `/etc/resolv.conf`, or the file behind it where that names a resolver which pods cannot reach.
+    Found,
+    /// This file.
+    File(PathBuf),
+    /// Nowhere: pods are told to ask themselves, as upstream for an empty `--resolv-conf`.
+    Nothing,
 }
 
 /// What runs the containers.
@@ -88,6 +101,7 @@ impl Config {
             cgroup_root: "/".to_owned(),
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
+            resolv_conf: ResolvConf::Found,
             max_pods: MAX_PODS,
             serving: Serving {
                 address: IpAddr::from([0, 0, 0, 0]),

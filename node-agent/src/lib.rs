@@ -21,7 +21,7 @@ mod volumes;
 
 pub use agent::{AgentError, run};
 pub use args::{Args, command, host_name};
-pub use config::{CertificateAndKey, Config, KUBELET_PORT, MAX_PODS, RuntimeChoice, Serving};
+pub use config::{CertificateAndKey, Config, KUBELET_PORT, MAX_PODS, ResolvConf, RuntimeChoice, Serving};
 pub use cri::CriError;
 pub use runtime::RuntimeError;
 pub use serve::ServeError;

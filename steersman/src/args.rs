@@ -1,5 +1,6 @@
 //! What the command line says. Parsing only; each component reads its own flags.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args as Flags, Parser, Subcommand};
@@ -67,6 +68,10 @@ pub(crate) struct Up {
     /// How the node calls itself; this machine's host name if not given.
     #[arg(long)]
     pub(crate) node_name: Option<String>,
+
+    /// Where the cluster's DNS server listens; on the bridge of the pods if not given.
+    #[arg(long, value_name = "IP:PORT", conflicts_with = "nodes_only")]
+    pub(crate) dns_listen: Option<SocketAddr>,
 
     #[command(flatten)]
     pub(crate) log: component::args::LogArgs,

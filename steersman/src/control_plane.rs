@@ -7,6 +7,7 @@ use apiserver::authn::User;
 use base64::Engine as _;
 use component::client::from_service;
 use component::informers::Informers;
+use component::metrics::Registry;
 use kube::Client;
 
 use crate::args::Up;
@@ -18,6 +19,8 @@ pub(crate) struct ControlPlane {
     pub(crate) client: Client,
     /// PEM of the CA that clients of the node's API are checked with.
     pub(crate) ca: String,
+    /// What controllers, scheduler and DNS read, if the control plane is ours.
+    pub(crate) informers: Option<Informers>,
     /// The API server of this process.
     started: Option<apiserver::Started>,
     /// Held while `/readyz` is not to say ok.
@@ -48,14 +51,14 @@ impl ControlPlane {
         };
         crew.run("controllers", &policies, controllers::run_in(config, surroundings, policies.clone()));
         let (client, registry) = (as_user("system:kube-scheduler"), started.apiserver.registry());
-        let surroundings = scheduler::Surroundings::measured(client, informers, clock.clone(), registry);
+        let surroundings = scheduler::Surroundings::measured(client, informers.clone(), clock.clone(), registry);
         scheduler::explain::show(started.apiserver.pages(), &surroundings.desk, &clock);
         let config = scheduler::Config::default();
         crew.run("scheduler", &policies, scheduler::run_in(config, surroundings, policies.clone()));
         ["controller-manager", "scheduler"].into_iter().for_each(|name| started.apiserver.runs_here(name));
         progress.done("controllers and scheduler run");
         let client = from_service(started.apiserver.as_user(User::system_masters("steersman")));
-        Ok(Self { client, ca, started: Some(started), unready: Some(unready) })
+        Ok(Self { client, ca, informers: Some(informers), started: Some(started), unready: Some(unready) })
     }
 
     async fn join(kubeconfig: &Path) -> anyhow::Result<Self> {
@@ -72,7 +75,12 @@ impl ControlPlane {
             .apiserver_version()
             .await
             .with_context(|| format!("the cluster of {}", kubeconfig.display()))?;
-        Ok(Self { client, ca, started: None, unready: None })
+        Ok(Self { client, ca, informers: None, started: None, unready: None })
+    }
+
+    /// Where the metrics of what runs here are shown.
+    pub(crate) fn registry(&self) -> Registry {
+        self.started.as_ref().map_or_else(Registry::new, |started| started.apiserver.registry())
     }
 
     /// A client with the identity of a node.

@@ -1,10 +1,11 @@
 //! This machine as a node: what runs its containers, and how it joins a cluster.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use component::tasks::Tasks;
-use node_agent::containerd::{Containerd, ContainerdConfig, pod_cidr};
+use node_agent::containerd::{Containerd, ContainerdConfig, gateway, pod_cidr};
 use node_agent::{Config, RuntimeChoice};
 
 use crate::args::Up;
@@ -21,6 +22,8 @@ pub(crate) struct Machine {
     /// The private one, ours to stop.
     pub(crate) containerd: Option<Containerd>,
     pub(crate) nodes: u32,
+    /// An address of this machine that every pod reaches: the bridge's.
+    pub(crate) bridge: Option<IpAddr>,
 }
 
 impl Machine {
@@ -30,28 +33,41 @@ impl Machine {
         }
         if let Some(nodes) = args.simulated_nodes {
             let runtime = RuntimeChoice::Simulated { nodes, start_latency: SIMULATED_START };
-            return Ok(Some(Self { runtime, containerd: None, nodes }));
+            return Ok(Some(Self { runtime, containerd: None, nodes, bridge: None }));
         }
         if let Some(endpoint) = args.container_runtime_endpoint.clone() {
-            return Ok(Some(Self { runtime: RuntimeChoice::Cri { endpoint }, containerd: None, nodes: 1 }));
+            return Ok(Some(Self {
+                runtime: RuntimeChoice::Cri { endpoint },
+                containerd: None,
+                nodes: 1,
+                bridge: None,
+            }));
         }
         let dir = std::path::absolute(args.data_dir.join("containerd"))?;
         let pod_cidr =
             pod_cidr(&dir).with_context(|| format!("cannot use the data directory {}", dir.display()))?;
+        let bridge = gateway(&pod_cidr);
         let config = ContainerdConfig { dir, pod_cidr, bridge: None };
         let containerd = Containerd::start(config, tasks).await?;
         progress.done("containerd answers");
         let runtime = RuntimeChoice::Cri { endpoint: containerd.endpoint() };
-        Ok(Some(Self { runtime, containerd: Some(containerd), nodes: 1 }))
+        Ok(Some(Self { runtime, containerd: Some(containerd), nodes: 1, bridge }))
     }
 
-    pub(crate) fn join(&self, args: &Up, cluster: &ControlPlane, crew: &Crew) -> anyhow::Result<()> {
+    pub(crate) fn join(
+        &self,
+        args: &Up,
+        cluster: &ControlPlane,
+        cluster_dns: Option<IpAddr>,
+        crew: &Crew,
+    ) -> anyhow::Result<()> {
         let name = args.node_name.clone().unwrap_or_else(node_agent::host_name);
         let data_dir = std::path::absolute(&args.data_dir)?;
         let mut config = Config::new(name.clone(), self.runtime.clone());
         config.root_dir = data_dir.join("node");
         config.pod_logs_dir = data_dir.join("logs");
         config.serving.client_ca = Some(cluster.ca.clone().into_bytes());
+        config.cluster_dns = cluster_dns.into_iter().collect();
         if args.simulated_nodes.is_some() {
             config.serving.port = 0;
         }

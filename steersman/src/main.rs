@@ -3,6 +3,7 @@
 mod args;
 mod control_plane;
 mod crew;
+mod dns;
 mod machine;
 mod progress;
 mod up;

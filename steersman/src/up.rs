@@ -1,4 +1,4 @@
-//! `steersman up`: the four components in one process, wired and waited for.
+//! `steersman up`: the four components and cluster DNS in one process, wired and waited for.
 //!
 //! Keeps true: `admin.kubeconfig` is written before the `ready` line is printed, and `/readyz` turns ok at that
 //! moment; ctrl-C and SIGTERM stop nodes first, then controllers and scheduler, then the API server; a component
@@ -14,6 +14,7 @@ use kube::Client;
 use crate::args::Up;
 use crate::control_plane::ControlPlane;
 use crate::crew::Crew;
+use crate::dns;
 use crate::machine::Machine;
 use crate::progress::Progress;
 
@@ -51,8 +52,10 @@ async fn start(
 ) -> anyhow::Result<(Option<Machine>, ControlPlane)> {
     let machine = Machine::start(args, progress, &crew.nodes).await?;
     let cluster = ControlPlane::reach(args, progress, crew).await?;
+    let bridge = machine.as_ref().and_then(|machine| machine.bridge);
+    let cluster_dns = dns::start(args, bridge, &cluster, progress, crew).await?;
     if let Some(machine) = &machine {
-        machine.join(args, &cluster, crew)?;
+        machine.join(args, &cluster, cluster_dns, crew)?;
         ready(&cluster.client, machine.nodes, crew).await?;
         progress.done(&format!("{} Ready", count(machine.nodes)));
     }

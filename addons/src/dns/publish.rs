@@ -67,6 +67,17 @@ pub async fn publish(client: &Client, at: SocketAddr) -> Result<IpAddr, PublishE
     Ok(address)
 }
 
+/// The address that pods use, where somebody runs a DNS server: that of the Service `kube-dns`.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub async fn address(client: &Client) -> Result<Option<IpAddr>, PublishError> {
+    let services = Api::<Service>::namespaced(client.clone(), NAMESPACE);
+    let found = services.get_opt(NAME).await.map_err(PublishError::Service)?;
+    Ok(found.and_then(|service| service.spec?.cluster_ip?.parse().ok()))
+}
+
 async fn endpoints(client: &Client, at: SocketAddr) -> Result<(), PublishError> {
     let slices = Api::<EndpointSlice>::namespaced(client.clone(), NAMESPACE);
     let wanted = slice(at);

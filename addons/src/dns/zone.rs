@@ -32,6 +32,13 @@ pub struct Zone {
     pub pods: Pods,
 }
 
+impl Default for Zone {
+    /// Upstream's `cluster.local`.
+    fn default() -> Self {
+        Self::new(&Name::from_ascii("cluster.local.").expect("a valid name"))
+    }
+}
+
 impl Zone {
     /// A zone with CoreDNS's defaults.
     #[must_use]

@@ -11,6 +11,7 @@ pub(crate) mod labels;
 pub(crate) mod make;
 pub(crate) mod network;
 pub(crate) mod qos;
+pub(crate) mod resolv_conf;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
 pub(crate) mod security;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use k8s_openapi::api::core::v1 as core;
 
-use super::network::{self, Names};
-use super::{cgroups, labels, qos, security};
+use super::resolv_conf::{self, Names};
+use super::{cgroups, labels, network, qos, security};
 use crate::pods::reference;
 use crate::runtime::PodRef;
 use crate::runtime::config::{Namespaces, PortMapping, Protocol, SandboxConfig};
@@ -36,7 +36,7 @@ pub(crate) fn config(pod: &core::Pod, attempt: u32, place: Place<'_>) -> Sandbox
         attempt,
         hostname,
         log_directory: log_directory(place.logs_dir, &of),
-        dns: network::resolver(pod, place.names),
+        dns: resolv_conf::resolve(pod, place.names).dns,
         ports: if namespaces.host_network { Vec::new() } else { host_ports(spec) },
         labels: all_labels,
         annotations: pod.metadata.annotations.clone().unwrap_or_default(),

@@ -5,8 +5,8 @@
 use std::net::{IpAddr, UdpSocket};
 use std::path::Path;
 
-use crate::config::{Config, RuntimeChoice};
-use crate::containers::network::parse_resolver;
+use crate::config::{Config, ResolvConf, RuntimeChoice};
+use crate::containers::resolv_conf::parse;
 use crate::runtime::config::Dns;
 
 /// Memory kept back from pods: upstream's hard eviction threshold `memory.available<100Mi`.
@@ -116,11 +116,20 @@ pub(crate) fn node_address(config: &Config) -> IpAddr {
 }
 
 /// The node's own resolver, as pods may use it.
-pub(crate) fn resolver() -> Dns {
-    let read = |path: &str| parse_resolver(&std::fs::read_to_string(path).unwrap_or_default());
-    let usable = |dns: &Dns| dns.servers.iter().any(|server| !server.starts_with("127."));
-    let mut all = RESOLVERS.map(read).into_iter();
-    all.clone().find(usable).or_else(|| all.next()).unwrap_or_default()
+pub(crate) fn resolver(choice: &ResolvConf) -> Dns {
+    let read = |path: &Path| parse(&std::fs::read_to_string(path).unwrap_or_default());
+    match choice {
+        ResolvConf::Found => {
+            let usable = |dns: &Dns| dns.servers.iter().any(|server| !server.starts_with("127."));
+            let mut all = RESOLVERS.map(|path| read(Path::new(path))).into_iter();
+            all.clone().find(usable).or_else(|| all.next()).unwrap_or_default()
+        }
+        ResolvConf::File(path) => read(path),
+        // Upstream's meaning of an empty `--resolv-conf`: a resolver in the pod itself.
+        ResolvConf::Nothing => {
+            Dns { servers: vec!["127.0.0.1".to_owned()], searches: vec![".".to_owned()], options: Vec::new() }
+        }
+    }
 }
 
 fn cpus() -> i64 {

@@ -17,6 +17,7 @@ use super::plan::Step;
 use super::record::AssignedPod;
 use super::worker::{Worker, after};
 use crate::containers::downward::Context;
+use crate::containers::resolv_conf::{self, Names};
 use crate::containers::{cgroups, qos, resources, sandbox};
 
 /// Pause after a sandbox or a volume failed.
@@ -110,6 +111,11 @@ impl Worker {
             node.event(&of, None, Type::Normal, "SandboxChanged", message);
         }
         let mut config = self.sandbox_config(pod, attempt);
+        if node.runtime.is_real() {
+            for warning in resolv_conf::resolve(pod, &self.names()).warnings {
+                node.event(&of, None, Type::Warning, warning.reason, warning.message);
+            }
+        }
         match self.runtime_handler(pod).await {
             Ok(handler) => config.handler = handler,
             Err(text) => {
@@ -153,13 +159,23 @@ impl Worker {
         }
     }
 
-    pub(super) fn sandbox_config(&self, pod: &core::Pod, attempt: u32) -> crate::runtime::SandboxConfig {
+    /// What is said about names now: the node's resolver may have changed, as on a machine that joins another network.
+    fn names(&self) -> Names {
         let node = self.pods.node();
+        let mut names = node.names.clone();
+        if node.runtime.is_real() {
+            names.node = crate::node::resolver(&node.config.resolv_conf);
+        }
+        names
+    }
+
+    pub(super) fn sandbox_config(&self, pod: &core::Pod, attempt: u32) -> crate::runtime::SandboxConfig {
+        let (node, names) = (self.pods.node(), self.names());
         let place = sandbox::Place {
             root_dir: &node.config.root_dir,
             logs_dir: &node.config.pod_logs_dir,
             cgroup_root: &node.config.cgroup_root,
-            names: &node.names,
+            names: &names,
         };
         sandbox::config(pod, attempt, place)
     }

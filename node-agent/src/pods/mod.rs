@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::containers::network::Names;
+use crate::containers::resolv_conf::Names;
 use crate::node::Capacity;
 use crate::runtime::{PodRef, Runtime};
 use crate::services::Service;
