@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod components;
+mod dns;
 mod endpoints;
 mod explain;
 mod garbage;

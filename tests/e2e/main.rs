@@ -5,6 +5,7 @@
 
 mod bad_starts;
 mod cluster;
+mod names;
 mod nodes;
 mod reads;
 mod streams;
