@@ -11,7 +11,7 @@ PORT ?= 6443
 PACKAGES_UP := containerd:containerd runc:runc iptables:iptables ip:iproute2 /usr/lib/cni/bridge:containernetworking-plugins
 PACKAGES_TEST := $(PACKAGES_UP) busybox:busybox-static socat:socat nft:nftables linux.uml:user-mode-linux kmod:kmod
 
-.PHONY: help up build test lint bench bench-scheduler fuzz-scheduler needs-up needs-test golden
+.PHONY: help up build test lint bench bench-dns bench-scheduler fuzz-scheduler needs-up needs-test golden
 help:
 	@grep -E '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
 
@@ -32,6 +32,9 @@ lint: ## formatting and clippy, warnings are errors
 bench: ## every benchmark: prints tables, writes target/bench/NAME.json
 	cargo build --release -p steersman
 	cargo bench -p tests
+
+bench-dns: ## questions a second and the time of one with 10,000 Services, beside a UDP echo server
+	cargo bench -p tests --bench dns
 
 bench-scheduler: ## the scheduler end to end; ONLY=text NODES=n LIMIT=seconds choose and cut rows
 	cargo bench -p tests --bench scheduler -- $(if $(ONLY),--only "$(ONLY)") $(if $(NODES),--nodes $(NODES)) $(if $(LIMIT),--limit $(LIMIT))

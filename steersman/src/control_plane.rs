@@ -51,7 +51,8 @@ impl ControlPlane {
         };
         crew.run("controllers", &policies, controllers::run_in(config, surroundings, policies.clone()));
         let (client, registry) = (as_user("system:kube-scheduler"), started.apiserver.registry());
-        let surroundings = scheduler::Surroundings::measured(client, informers.clone(), clock.clone(), registry);
+        let surroundings =
+            scheduler::Surroundings::measured(client, informers.clone(), clock.clone(), registry);
         scheduler::explain::show(started.apiserver.pages(), &surroundings.desk, &clock);
         let config = scheduler::Config::default();
         crew.run("scheduler", &policies, scheduler::run_in(config, surroundings, policies.clone()));
