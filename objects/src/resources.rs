@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::{AddAssign, SubAssign};
 
 use crate::amounts::Amounts;
-use crate::views::{Container, PodSpec};
+use crate::views::{Container, Pod, PodSpec};
 
 /// CPU that a container without a request counts for in scores (100 m).
 pub const DEFAULT_MILLI_CPU: i64 = 100;
@@ -40,21 +40,66 @@ pub fn pod_requests(pod: &PodSpec) -> Resources {
     total(pod, |container| Resources::from_map(&container.resources.requests))
 }
 
+/// What a pod asks for and what it has: while a container is resized in place, the greatest of what is wanted, what
+/// the node has set aside and what it has. A resize that can never be done counts no more (KEP-1287).
+#[must_use]
+pub fn pod_requests_with_status(pod: &Pod) -> Resources {
+    if !is_resized(pod) {
+        return pod_requests(&pod.spec);
+    }
+    total(&pod.spec, |container| request_with_status(pod, container))
+}
+
+/// [`pod_requests_for_scores`] of a pod that may be resized.
+#[must_use]
+pub fn pod_requests_for_scores_with_status(pod: &Pod) -> Resources {
+    if !is_resized(pod) {
+        return pod_requests_for_scores(&pod.spec);
+    }
+    total(&pod.spec, |container| {
+        with_defaults(&container.resources.requests, request_with_status(pod, container))
+    })
+}
+
+fn is_resized(pod: &Pod) -> bool {
+    let statuses = pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses);
+    statuses.into_iter().any(|status| status.resources.is_some())
+}
+
+fn request_with_status(pod: &Pod, container: &Container) -> Resources {
+    let wanted = Resources::from_map(&container.resources.requests);
+    let mut statuses = pod.status.container_statuses.iter().chain(&pod.status.init_container_statuses);
+    let Some(status) = statuses.find(|status| status.name == container.name) else { return wanted };
+    let Some(given) = &status.resources else { return wanted };
+    let infeasible = pod.status.conditions.iter().any(|condition| {
+        condition.type_ == "PodResizePending"
+            && condition.status == "True"
+            && condition.reason.as_deref() == Some("Infeasible")
+    });
+    let mut greatest = if infeasible { Resources::default() } else { wanted };
+    greatest.raise_to(&Resources::from_map(&given.requests));
+    greatest.raise_to(&Resources::from_map(&status.allocated_resources));
+    greatest
+}
+
 /// [`pod_requests`], where a container that asks for no CPU or memory counts with the defaults that upstream's
 /// scores assume.
 #[must_use]
 pub fn pod_requests_for_scores(pod: &PodSpec) -> Resources {
     total(pod, |container| {
         let requests = &container.resources.requests;
-        let mut resources = Resources::from_map(requests);
-        if !requests.contains_key("cpu") {
-            resources.milli_cpu = DEFAULT_MILLI_CPU;
-        }
-        if !requests.contains_key("memory") {
-            resources.memory = DEFAULT_MEMORY;
-        }
-        resources
+        with_defaults(requests, Resources::from_map(requests))
     })
+}
+
+fn with_defaults(asked: &Amounts, mut resources: Resources) -> Resources {
+    if !asked.contains_key("cpu") {
+        resources.milli_cpu = DEFAULT_MILLI_CPU;
+    }
+    if !asked.contains_key("memory") {
+        resources.memory = DEFAULT_MEMORY;
+    }
+    resources
 }
 
 fn total(pod: &PodSpec, request: impl Fn(&Container) -> Resources) -> Resources {
@@ -219,6 +264,44 @@ mod tests {
             assert_eq!((requests.milli_cpu, requests.memory), expected, "{name}");
             assert_eq!(requests.pods, 1);
         }
+    }
+
+    #[test]
+    fn a_resize_counts_the_greatest_amount() {
+        let resized = |wanted: &str, allocated: &str, given: &str, conditions: serde_json::Value| {
+            let pod: Pod = serde_json::from_value(json!({
+                "spec": {"containers": [container(wanted, "1Gi")]},
+                "status": {"conditions": conditions, "containerStatuses": [{
+                    "name": "c", "ready": true, "restartCount": 0,
+                    "allocatedResources": {"cpu": allocated}, "resources": {"requests": {"cpu": given}},
+                }]},
+            }))
+            .unwrap();
+            assert_eq!(
+                pod_requests_for_scores_with_status(&pod).milli_cpu,
+                pod_requests_with_status(&pod).milli_cpu
+            );
+            pod_requests_with_status(&pod).milli_cpu
+        };
+        let pending =
+            |reason: &str| json!([{"type": "PodResizePending", "status": "True", "reason": reason}]);
+        let none = json!([]);
+        for (name, amount, expected) in [
+            ("at rest", resized("1", "1", "1", none.clone()), 1000),
+            ("wanted up, not allocated yet", resized("2", "1", "1", none.clone()), 2000),
+            ("wanted up, deferred", resized("2", "1", "1", pending("Deferred")), 2000),
+            ("wanted up, infeasible", resized("2", "1", "1", pending("Infeasible")), 1000),
+            ("wanted down, still in use", resized("1", "1", "2", none.clone()), 2000),
+            ("wanted down, still allocated", resized("1", "2", "1", none), 2000),
+        ] {
+            assert_eq!(amount, expected, "{name}");
+        }
+        let old: Pod = serde_json::from_value(json!({
+            "spec": {"containers": [container("1", "1Gi")]},
+            "status": {"containerStatuses": [{"name": "c", "ready": true, "restartCount": 0}]},
+        }))
+        .unwrap();
+        assert_eq!(pod_requests_with_status(&old).milli_cpu, 1000, "a node that does not say");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer};
 
 pub use node::{Node, NodeSpec, NodeStatus};
 pub use pod::{
-    Container, ContainerState, ContainerStatus, Disk, Pod, PodSpec, PodStatus, Port, Requests, RunningSince,
-    Terminated, Volume, Waiting,
+    Container, ContainerState, ContainerStatus, Disk, Pod, PodSpec, PodStatus, Port, Requests,
+    ResourceClaimSource, ResourceClaimStatus, RunningSince, SchedulingGroup, Terminated, Volume, Waiting,
 };
 
 /// Reads `null` as the default, which Go writers send for empty lists and structs.

@@ -16,6 +16,7 @@ pub mod explain;
 pub mod failure;
 mod flags;
 pub mod framework;
+pub mod groups;
 pub mod metrics;
 pub mod plugins;
 pub mod pod;

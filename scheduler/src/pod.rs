@@ -2,10 +2,11 @@
 
 use crate::cache::{HostPort, Scored, normal_image_name};
 use crate::framework::{Wakeup, WakeupSet};
+use crate::related::Key;
 use crate::terms::Terms;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
-use objects::resources::{Resources, pod_requests, pod_requests_for_scores};
+use objects::resources::{Resources, pod_requests_for_scores_with_status, pod_requests_with_status};
 use objects::views::{Container, Node, Pod, PodSpec, Volume};
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
@@ -112,11 +113,11 @@ pub struct PodInfo {
 impl PodInfo {
     /// Computes it from the view.
     pub fn new(view: Arc<Pod>) -> Self {
-        let scoring = pod_requests_for_scores(&view.spec);
+        let scoring = pod_requests_for_scores_with_status(&view);
         Self {
             uid: Uid::of(&view),
             priority: view.spec.priority.unwrap_or(0),
-            requests: pod_requests(&view.spec),
+            requests: pod_requests_with_status(&view),
             requests_for_scoring: Scored { milli_cpu: scoring.milli_cpu, memory: scoring.memory },
             ports: host_ports(&view.spec),
             start_time: view.status.start_time.as_ref().map(|time| time.0),
@@ -182,6 +183,11 @@ impl PodInfo {
     /// Image names of all containers, `:latest` added where there is no tag.
     pub fn images(&self) -> &[Arc<str>] {
         &self.images
+    }
+
+    /// The group of pods it is scheduled with.
+    pub fn group(&self) -> Option<Key> {
+        group_of(&self.view)
     }
 
     /// The volume claims it mounts.
@@ -298,6 +304,12 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
         .filter(|port| port.host_port > 0)
         .map(|port| HostPort::new(port.host_ip.as_deref(), port.protocol.as_deref(), port.host_port))
         .collect()
+}
+
+/// The `PodGroup` that a pod names.
+pub(crate) fn group_of(view: &Pod) -> Option<Key> {
+    let name = view.spec.scheduling_group.as_ref()?.pod_group_name.as_deref()?;
+    Some(Key::new(view.namespace(), name))
 }
 
 fn claims(view: &Pod) -> Box<[PodClaim]> {

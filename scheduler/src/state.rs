@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::framework::{Change, Profile, Profiles, Subject, Wakeup, WakeupSet, Write};
 use crate::metrics::{Metrics, Outcome};
-use crate::pod::{NodeName, PodInfo, Uid};
+use crate::pod::{NodeName, PodInfo, Uid, group_of};
 use crate::preempt::{Attempt, Budget, Room};
 use crate::queue::{Backoff, Counts, History, Queue};
 use crate::related::Related;
@@ -208,9 +208,9 @@ impl State {
     /// Takes one event in.
     pub fn apply(&mut self, event: Event, now: Timestamp) {
         match event {
-            Event::Pod(pod) if PodInfo::has_ended(&pod) => self.pod_gone(&Uid::of(&pod), now),
+            Event::Pod(pod) if PodInfo::has_ended(&pod) => self.pod_gone(&pod, now),
             Event::Pod(pod) => self.pod_seen(pod, now),
-            Event::PodGone(pod) => self.pod_gone(&Uid::of(&pod), now),
+            Event::PodGone(pod) => self.pod_gone(&pod, now),
             Event::Node(node) => self.node_seen(node, now),
             Event::NodeGone(node) => self.node_gone(&NodeName::of(&node), now),
             Event::Service { namespace, name, selector } => {
@@ -250,6 +250,9 @@ impl State {
     pub fn schedule_one(&mut self, now: Timestamp) -> bool {
         let Some((pod, history)) = self.queue.pop(now) else { return false };
         let Some(profile) = self.profiles.of(&pod) else { return true };
+        if let Some(group) = pod.group() {
+            self.cache.snapshot_mut().groups_mut().tried(&group, &pod.uid);
+        }
         let Self { cache, engine, random, .. } = self;
         let decision = self.metrics.decide(|| {
             engine.follow(cache.snapshot_mut());
@@ -348,6 +351,7 @@ impl State {
 
     fn pod_seen(&mut self, pod: Arc<Pod>, now: Timestamp) {
         let info = Arc::new(PodInfo::new(pod));
+        self.group_joined(&info, now);
         if let Some(node) = info.node() {
             self.cancel_binding(&info.uid, now);
             self.queue.remove(&info.uid);
@@ -388,7 +392,11 @@ impl State {
         }
     }
 
-    fn pod_gone(&mut self, uid: &Uid, now: Timestamp) {
+    fn pod_gone(&mut self, pod: &Pod, now: Timestamp) {
+        let uid = &Uid::of(pod);
+        if let Some(group) = group_of(pod) {
+            self.cache.snapshot_mut().groups_mut().left(&group, uid);
+        }
         self.cancel_binding(uid, now);
         self.queue.remove(uid);
         self.unpromise(uid, None, now);
@@ -458,6 +466,7 @@ impl State {
             }
         };
         self.queue.refused(&pod.uid, failure.rejectors(), now);
+        self.group_refused(&pod, now);
         if promise_is_void {
             self.unpromise(&pod.uid, None, now);
         }

@@ -106,6 +106,46 @@ pub struct PodSpec {
     /// Volumes, with the claims among them named.
     #[serde(deserialize_with = "list")]
     pub volumes: Vec<Volume>,
+
+    /// The group it is to be scheduled with.
+    pub scheduling_group: Option<SchedulingGroup>,
+
+    /// Devices it claims.
+    #[serde(deserialize_with = "list")]
+    pub resource_claims: Vec<ResourceClaimSource>,
+}
+
+/// The group of pods that a pod is scheduled with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct SchedulingGroup {
+    /// A `PodGroup` of the pod's namespace.
+    pub pod_group_name: Option<String>,
+}
+
+/// A claim for devices; one of the names is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ResourceClaimSource {
+    /// Unique in the pod.
+    pub name: String,
+
+    /// A `ResourceClaim` that is there.
+    pub resource_claim_name: Option<String>,
+
+    /// What one is made from for the pod; its name is then in the status.
+    pub resource_claim_template_name: Option<String>,
+}
+
+/// The claim that was made for a pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ResourceClaimStatus {
+    /// The name in the spec.
+    pub name: String,
+
+    /// The `ResourceClaim`; absent if none is needed.
+    pub resource_claim_name: Option<String>,
 }
 
 /// The read part of a container.
@@ -305,6 +345,10 @@ pub struct PodStatus {
     /// State of the init containers.
     #[serde(deserialize_with = "list")]
     pub init_container_statuses: Vec<ContainerStatus>,
+
+    /// Claims that were made for it.
+    #[serde(deserialize_with = "list")]
+    pub resource_claim_statuses: Vec<ResourceClaimStatus>,
 }
 
 /// The read part of a container's status.
@@ -323,6 +367,13 @@ pub struct ContainerStatus {
     /// What it does now.
     #[serde(deserialize_with = "nullable")]
     pub state: ContainerState,
+
+    /// What the node has set aside for it; differs from the spec while it is resized.
+    #[serde(deserialize_with = "nullable")]
+    pub allocated_resources: Amounts,
+
+    /// What it has; absent on old nodes.
+    pub resources: Option<Requests>,
 }
 
 /// A container's state; at most one field is set.

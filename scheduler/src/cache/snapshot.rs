@@ -7,6 +7,7 @@
 use super::journal::{Delta, Journal, Unread};
 use super::{NodeInfo, Selectors};
 use crate::framework::WakeupSet;
+use crate::groups::Groups;
 use crate::pod::{NodeName, PodInfo, Uid};
 use crate::related::Related;
 use crate::terms::Namespaces;
@@ -33,6 +34,7 @@ pub struct Snapshot {
     namespaces: Namespaces,
     /// Shared with clones, which for most of them never change it.
     volumes: Arc<Volumes>,
+    groups: Arc<Groups>,
     journal: Journal,
 }
 
@@ -97,14 +99,33 @@ impl Snapshot {
         Arc::make_mut(&mut self.volumes)
     }
 
+    /// The groups of pods.
+    pub fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// The same, to be changed.
+    pub fn groups_mut(&mut self) -> &mut Groups {
+        Arc::make_mut(&mut self.groups)
+    }
+
     /// The watch shows an object that pods refer to. Answers what that may mean to waiting pods.
     pub fn see(&mut self, object: &Related) -> WakeupSet {
-        self.volumes_mut().see(object)
+        match object {
+            Related::Group(group) => self.groups_mut().see(group),
+            _ => self.volumes_mut().see(object),
+        }
     }
 
     /// The watch shows such an object no more.
     pub fn gone(&mut self, object: &Related) -> WakeupSet {
-        self.volumes_mut().gone(object)
+        match object {
+            Related::Group(group) => {
+                self.groups_mut().gone(group);
+                WakeupSet::default()
+            }
+            _ => self.volumes_mut().gone(object),
+        }
     }
 
     /// The API server has taken a write of ours; this is the object as it is now.

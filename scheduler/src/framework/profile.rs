@@ -1,8 +1,8 @@
 //! A profile: the plugins that decide for the pods that name one `schedulerName`, in order, with weights.
 
 use super::{
-    Bind, Change, Filter, Gate, Lack, Order, Permit, Plugin, PreBind, Preempt, Rank, Reserve, Score, Verdict,
-    Wakeup, WakeupSet,
+    Bind, Change, Filter, Gate, Lack, Order, Permit, Plugin, PreBind, Preempt, Rank, Reserve, Score, Subject,
+    Verdict, Wakeup, WakeupSet,
 };
 use crate::pod::PodInfo;
 use jiff::Timestamp;
@@ -236,6 +236,9 @@ impl Profiles {
     /// Whether `change` may help a pod that `rejectors` refused: one of them waits for it and does not deny it.
     pub fn helps(&self, pod: &PodInfo, rejectors: &[&'static str], change: &Change<'_>) -> bool {
         let Some(profile) = self.of(pod) else { return false };
+        if is_of_its_own_gang(pod, change) {
+            return false;
+        }
         if rejectors.is_empty() {
             return change.kinds.contains(Wakeup::NodeAdded);
         }
@@ -244,4 +247,12 @@ impl Profiles {
             .filter_map(|name| profile.plugin(name))
             .any(|plugin| WakeupSet::of(plugin.wakeups()).meets(change.kinds) && plugin.helps(pod, change))
     }
+}
+
+/// A placement that was taken back because the gang cannot be complete makes no room for the gang itself.
+fn is_of_its_own_gang(pod: &PodInfo, change: &Change<'_>) -> bool {
+    let Subject::Pod(other) = change.subject else { return false };
+    change.kinds.contains(Wakeup::PodRemoved)
+        && other.node().is_none()
+        && pod.group().is_some_and(|group| other.group() == Some(group))
 }

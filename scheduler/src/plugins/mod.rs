@@ -5,6 +5,7 @@
 pub mod args;
 mod default_binder;
 mod default_preemption;
+mod gang_scheduling;
 mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
@@ -24,6 +25,7 @@ mod volume_zone;
 
 pub use default_binder::DefaultBinder;
 pub use default_preemption::DefaultPreemption;
+pub use gang_scheduling::{GANG_WAIT, GangScheduling};
 pub use image_locality::ImageLocality;
 pub use inter_pod_affinity::InterPodAffinity;
 pub use node_affinity::NodeAffinity;
@@ -68,6 +70,7 @@ const TABLE: &[Row] = &[
     Row { plugin: || Box::new(DefaultPreemption), weight: 0 },
     Row { plugin: || Box::new(BalancedAllocation::default()), weight: 1 },
     Row { plugin: || Box::new(ImageLocality), weight: 1 },
+    Row { plugin: || Box::new(GangScheduling), weight: 0 },
     Row { plugin: || Box::new(DefaultBinder), weight: 0 },
 ];
 

@@ -100,10 +100,12 @@ fn specs_agree(one: &PodSpec, other: &PodSpec) -> bool {
         hostname: _,
         subdomain: _,
         volumes,
+        scheduling_group,
+        resource_claims,
     } = one;
     // A volume without a claim, say the token that every pod has under a name of its own, is the node's affair.
     let shared = |volumes: &[Volume]| -> Option<BTreeSet<String>> {
-        let own = volumes.iter().any(|volume| volume.ephemeral);
+        let own = volumes.iter().any(|volume| volume.ephemeral || volume.disk.is_some());
         (!own).then(|| volumes.iter().filter_map(|volume| volume.claim.clone()).collect())
     };
     *scheduler_name == other.scheduler_name
@@ -115,5 +117,8 @@ fn specs_agree(one: &PodSpec, other: &PodSpec) -> bool {
         && *priority == other.priority
         && *preemption_policy == other.preemption_policy
         && *host_network == other.host_network
+        && *scheduling_group == other.scheduling_group
+        && *resource_claims == other.resource_claims
+        && resource_claims.is_empty()
         && shared(volumes).is_some_and(|claims| shared(&other.volumes) == Some(claims))
 }

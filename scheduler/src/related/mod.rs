@@ -7,6 +7,7 @@ mod kind;
 
 pub(crate) use kind::{kind, nullable};
 
+use crate::groups::PodGroup;
 use crate::volumes::{
     Claim, CsiDriver, CsiNode, CsiStorageCapacity, PersistentVolume, StorageClass, VolumeAttachment,
 };
@@ -32,6 +33,8 @@ pub enum Related {
     Capacity(Arc<CsiStorageCapacity>),
     /// A VolumeAttachment.
     Attachment(Arc<VolumeAttachment>),
+    /// A PodGroup.
+    Group(Arc<PodGroup>),
 }
 
 /// A namespace and a name.
@@ -61,6 +64,7 @@ impl fmt::Display for Related {
             Self::CsiDriver(object) => ("csidriver", &object.metadata),
             Self::Capacity(object) => ("csistoragecapacity", &object.metadata),
             Self::Attachment(object) => ("volumeattachment", &object.metadata),
+            Self::Group(object) => ("podgroup", &object.metadata),
         };
         write!(f, "{kind} ")?;
         if let Some(namespace) = &metadata.namespace {
@@ -87,6 +91,7 @@ impl Related {
             "CSIDriver" => read(object, Self::CsiDriver),
             "CSIStorageCapacity" => read(object, Self::Capacity),
             "VolumeAttachment" => read(object, Self::Attachment),
+            "PodGroup" => read(object, Self::Group),
             _ => return None,
         })
     }

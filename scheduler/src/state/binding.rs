@@ -7,7 +7,7 @@
 
 use super::{Effect, Nomination, State, WriteError};
 use crate::failure::{Failure, Rejection};
-use crate::framework::{Permission, Profile, Settled, Verdict, Wakeup};
+use crate::framework::{Change, Permission, Profile, Settled, Subject, Verdict, Wakeup};
 use crate::metrics::Outcome;
 use crate::pod::{NodeName, PodInfo, Uid};
 use crate::related::{Key, Related};
@@ -147,7 +147,12 @@ impl State {
         }
         if let Some((until, plugin)) = wait {
             let phase = Phase::Permit { plugin, until };
-            self.bindings.hold(Binding { pod, node, since, phase });
+            let first = pod.group().is_some_and(|group| self.cache.snapshot().groups().is_first(&group));
+            self.bindings.hold(Binding { pod: pod.clone(), node, since, phase });
+            if first {
+                // Those of its group that were set back have something to wait for again.
+                self.queue.wake(&Change::new(Wakeup::PodAdded, Subject::Pod(&pod)), now);
+            }
             return false;
         }
         let writes: Vec<_> = profile
@@ -249,6 +254,28 @@ impl State {
                 Phase::Writing => return,
             };
             self.give_up(&pod, &node, why, now);
+        }
+    }
+
+    /// Notes a pod of a group that the watch shows.
+    pub(super) fn group_joined(&mut self, pod: &PodInfo, now: Timestamp) {
+        let Some(group) = pod.group() else { return };
+        if pod.is_deleting() {
+            return self.cache.snapshot_mut().groups_mut().left(&group, &pod.uid);
+        }
+        let has_node = pod.node().is_some();
+        if self.cache.snapshot_mut().groups_mut().joined(&group, &pod.uid, has_node) {
+            self.queue.wake(&Change::new(Wakeup::PodAdded, Subject::Pod(pod)), now);
+        }
+    }
+
+    /// Notes that a pod of a group fits nowhere: those that wait for it may have waited in vain.
+    pub(super) fn group_refused(&mut self, pod: &PodInfo, now: Timestamp) {
+        let Some(group) = pod.group() else { return };
+        self.cache.snapshot_mut().groups_mut().refused(&group, &pod.uid);
+        let profiles = self.profiles.clone();
+        if let Some(profile) = profiles.of(pod) {
+            self.ask_the_others(profile, pod, now);
         }
     }
 

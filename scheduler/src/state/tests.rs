@@ -401,3 +401,111 @@ fn a_pod_deleted_while_its_volume_is_made_gives_everything_back() {
     driven.patch(CLAIM, json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}, "spec": {"volumeName": "v"}}));
     assert!(driven.state.take_effects().is_empty(), "nobody waits for it any more");
 }
+
+fn gang(driven: &mut Driven, name: &str, least: i32) {
+    driven.object(json!({"kind": "PodGroup", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"schedulingPolicy": {"gang": {"minCount": least}}}}));
+}
+
+fn of_gang(name: &str, group: &str) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "default", "uid": name},
+        "spec": {
+            "schedulingGroup": {"podGroupName": group},
+            "containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}],
+        },
+    })
+}
+
+fn carried_out(driven: &mut Driven) -> Vec<String> {
+    let mut log = driven.all_well();
+    loop {
+        let effects = driven.state.take_effects();
+        if effects.is_empty() {
+            return log;
+        }
+        effects.into_iter().for_each(|effect| driven.carry_out(effect, &|_| Ok(())));
+        log.extend(driven.all_well());
+    }
+}
+
+#[test]
+fn a_gang_starts_when_all_of_it_has_room() {
+    let mut driven = Driven::new();
+    driven.node("n", "3");
+    gang(&mut driven, "g", 3);
+    ["a", "b"].iter().for_each(|name| driven.pod_from(of_gang(name, "g")));
+    let waits = "0/1 nodes are available: waiting for minCount pods from a gang to appear in scheduling queue. \
+                 preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling. Keep";
+    assert_eq!(driven.all_well(), [format!("a: {waits}"), format!("b: {waits}")]);
+    driven.pod_from(of_gang("c", "g"));
+    driven.wait(2);
+    let mut log = carried_out(&mut driven);
+    log.sort_unstable();
+    assert_eq!(log, ["a -> n", "b -> n", "c -> n"]);
+}
+
+#[test]
+fn half_a_gang_holds_no_room() {
+    let mut driven = Driven::new();
+    driven.node("n", "2");
+    gang(&mut driven, "g", 3);
+    ["a", "b", "c"].iter().for_each(|name| driven.pod_from(of_gang(name, "g")));
+    let log = carried_out(&mut driven);
+    assert!(log.iter().all(|line| !line.contains("->")), "{log:?}");
+    assert!(log.iter().any(|line| line.contains("1 other pods of the gang fit nowhere.")), "{log:?}");
+    let counts = driven.state.counts();
+    assert_eq!(
+        (counts.unschedulable, counts.active, counts.backoff),
+        (3, 0, 0),
+        "none is tried again for nothing"
+    );
+    driven.pod("single", 0, "2");
+    assert_eq!(carried_out(&mut driven), ["single -> n"], "the room is free for others");
+    driven.delete("single");
+    driven.node("m", "1");
+    driven.wait(20);
+    let mut log = carried_out(&mut driven);
+    driven.wait(20);
+    log.extend(carried_out(&mut driven));
+    assert_eq!(log.iter().filter(|line| line.contains("->")).count(), 3, "{log:?}");
+}
+
+#[test]
+fn two_gangs_do_not_keep_room_from_each_other() {
+    let mut driven = Driven::new();
+    driven.node("n", "3");
+    gang(&mut driven, "g", 2);
+    gang(&mut driven, "h", 2);
+    for name in ["1", "2"] {
+        driven.pod_from(of_gang(&format!("g{name}"), "g"));
+        driven.pod_from(of_gang(&format!("h{name}"), "h"));
+    }
+    let log = carried_out(&mut driven);
+    assert_eq!(log.iter().filter(|line| line.contains("->")).count(), 2, "one of them runs: {log:?}");
+}
+
+#[test]
+fn a_gang_that_never_gets_complete_is_set_back() {
+    let mut driven = Driven::new();
+    driven.node("n", "3");
+    gang(&mut driven, "g", 2);
+    driven.pod_from(of_gang("a", "g"));
+    let mut gated = of_gang("b", "g");
+    gated["spec"]["schedulingGates"] = json!([{"name": "later"}]);
+    driven.pod_from(gated);
+    driven.wait(2);
+    assert_eq!(
+        carried_out(&mut driven),
+        ["a: 0/1 nodes are available: waiting for minCount pods from a gang to appear \
+        in scheduling queue. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling. Keep";
+            0]
+    );
+    driven.wait(300);
+    assert_eq!(
+        carried_out(&mut driven),
+        [
+            "a: 0/1 nodes are available: 1 rejected due to timeout after waiting 300s at plugin GangScheduling. Keep"
+        ]
+    );
+}

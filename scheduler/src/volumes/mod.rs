@@ -172,6 +172,7 @@ impl Volumes {
                 on.insert(name(&attachment.metadata), attachment.clone());
                 return WakeupSet::default();
             }
+            Related::Group(_) => return WakeupSet::default(),
         };
         WakeupSet::of(&[if added { if_added } else { if_updated }])
     }
@@ -204,6 +205,7 @@ impl Volumes {
                 }
                 return WakeupSet::of(&[Wakeup::AttachmentDeleted]);
             }
+            Related::Group(_) => {}
         }
         WakeupSet::default()
     }

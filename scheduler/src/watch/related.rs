@@ -1,5 +1,6 @@
 //! The watches of the kinds that pods refer to. A server need not serve them all: old ones lack the newer kinds.
 
+use crate::groups::PodGroup;
 use crate::related::Related;
 use crate::state::Event;
 use crate::volumes::{
@@ -65,6 +66,7 @@ related! {
     attachments: VolumeAttachment => Attachment,
     volumes: PersistentVolume => Volume,
     claims: Claim => Claim,
+    groups: PodGroup => Group,
 }
 
 fn event<K: Object>(change: Change<K>, wrap: fn(std::sync::Arc<K>) -> Related) -> Event {
