@@ -14,6 +14,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+
 /// The scheduler of a pod that names none.
 pub const DEFAULT_SCHEDULER: &str = "default-scheduler";
 
@@ -123,7 +125,11 @@ impl PodInfo {
             start_time: view.status.start_time.as_ref().map(|time| time.0),
             images: images(&view.spec),
             claims: claims(&view),
-            terms: Terms::new(view.spec.affinity.as_deref(), view.namespace()),
+            terms: Terms::new(
+                view.spec.affinity.as_deref(),
+                view.namespace(),
+                view.metadata.labels.as_ref().unwrap_or(&NO_LABELS),
+            ),
             nominated: view
                 .status
                 .nominated_node_name
@@ -151,8 +157,7 @@ impl PodInfo {
 
     /// `metadata.labels`.
     pub fn labels(&self) -> &BTreeMap<String, String> {
-        static NONE: BTreeMap<String, String> = BTreeMap::new();
-        self.view.metadata.labels.as_ref().unwrap_or(&NONE)
+        self.view.metadata.labels.as_ref().unwrap_or(&NO_LABELS)
     }
 
     /// The spec.

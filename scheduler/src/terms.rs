@@ -3,6 +3,7 @@
 use crate::framework::Atom;
 use crate::pod::PodInfo;
 use k8s_openapi::api::core::v1::{Affinity, PodAffinityTerm, WeightedPodAffinityTerm};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use objects::labels::Selector;
 use std::collections::BTreeMap;
 
@@ -37,14 +38,18 @@ pub struct Term {
 
 impl Terms {
     /// The terms of a pod in `namespace`; `None` if it has none.
-    pub(crate) fn new(affinity: Option<&Affinity>, namespace: &str) -> Option<Box<Self>> {
+    pub(crate) fn new(
+        affinity: Option<&Affinity>,
+        namespace: &str,
+        labels: &BTreeMap<String, String>,
+    ) -> Option<Box<Self>> {
         let affinity = affinity?;
         let required = |terms: Option<&Vec<PodAffinityTerm>>| -> Vec<Term> {
-            terms.into_iter().flatten().map(|term| Term::new(term, namespace)).collect()
+            terms.into_iter().flatten().map(|term| Term::new(term, namespace, labels)).collect()
         };
         let preferred = |terms: Option<&Vec<WeightedPodAffinityTerm>>| -> Vec<(Term, i64)> {
             let weighted = |term: &WeightedPodAffinityTerm| {
-                (Term::new(&term.pod_affinity_term, namespace), i64::from(term.weight))
+                (Term::new(&term.pod_affinity_term, namespace, labels), i64::from(term.weight))
             };
             terms.into_iter().flatten().map(weighted).collect()
         };
@@ -67,8 +72,27 @@ impl Terms {
     }
 }
 
+/// The selector of a term with the pod's own values of `matchLabelKeys` and `mismatchLabelKeys` (KEP-3633). Upstream's
+/// API server writes them into the selector; saying it twice does no harm.
+fn with_own_labels(term: &PodAffinityTerm, labels: &BTreeMap<String, String>) -> Option<LabelSelector> {
+    let mut selector = term.label_selector.clone()?;
+    let keys = [("In", &term.match_label_keys), ("NotIn", &term.mismatch_label_keys)];
+    for (operator, key) in
+        keys.iter().flat_map(|(operator, keys)| keys.iter().flatten().map(move |key| (operator, key)))
+    {
+        if let Some(value) = labels.get(key) {
+            selector.match_expressions.get_or_insert_default().push(LabelSelectorRequirement {
+                key: key.clone(),
+                operator: (*operator).to_owned(),
+                values: Some(vec![value.clone()]),
+            });
+        }
+    }
+    Some(selector)
+}
+
 impl Term {
-    fn new(term: &PodAffinityTerm, namespace: &str) -> Self {
+    fn new(term: &PodAffinityTerm, namespace: &str, labels: &BTreeMap<String, String>) -> Self {
         let parse = |selector| Selector::from_optional(selector).unwrap_or_else(|_| Selector::nothing());
         let mut namespaces = term.namespaces.clone().unwrap_or_default();
         if namespaces.is_empty() && term.namespace_selector.is_none() {
@@ -76,7 +100,7 @@ impl Term {
         }
         Self {
             topology_key: term.topology_key.clone(),
-            selector: parse(term.label_selector.as_ref()),
+            selector: parse(with_own_labels(term, labels).as_ref()),
             namespaces,
             namespace_selector: parse(term.namespace_selector.as_ref()),
         }

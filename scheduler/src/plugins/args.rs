@@ -15,7 +15,8 @@ macro_rules! arguments {
 }
 
 arguments! {
-    /// Of DefaultPreemption. Our preemption looks at every node; these limit it to a sample, as upstream always does.
+    /// Of DefaultPreemption. They are the least that upstream looks at; our preemption looks at every node, which is
+    /// always enough.
     pub struct DefaultPreemptionArgs {
         /// The least share of nodes to find candidates on, in percent.
         pub min_candidate_nodes_percentage: i32,

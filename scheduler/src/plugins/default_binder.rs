@@ -29,3 +29,18 @@ impl Bind for DefaultBinder {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::fixtures::pod;
+
+    #[test]
+    fn names_pod_and_node() {
+        assert_eq!(
+            DefaultBinder.binding(&pod("p", json!({})), &"n".into()),
+            json!({"apiVersion": "v1", "kind": "Binding", "target": {"kind": "Node", "name": "n"},
+                "metadata": {"namespace": "default", "name": "p", "uid": "p"}})
+        );
+    }
+}

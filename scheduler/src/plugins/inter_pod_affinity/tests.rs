@@ -31,6 +31,44 @@ fn preferred(kind: &str, weight: i32, term: &Value) -> Value {
     json!({kind: {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": weight, "podAffinityTerm": term}]}})
 }
 
+#[test]
+fn keys_of_own_labels_narrow_a_term() {
+    let keyed = |keys: Value| {
+        let mut term = term("web", "zone");
+        term.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        term
+    };
+    let of = |name: &str, revision: &str, affinity: Value| {
+        let labels = json!({"app": "web", "revision": revision});
+        pod_from(json!({"metadata": {"name": name, "labels": labels}, "spec": {"affinity": affinity}}))
+    };
+    let cluster =
+        cluster([node("a", "a", &[of("old", "1", json!({}))]), node("b", "b", &[of("new", "2", json!({}))])]);
+    for (name, kind, keys, want) in [
+        ("near any revision", "podAffinity", json!({}), [true, true]),
+        ("near the same revision", "podAffinity", json!({"matchLabelKeys": ["revision"]}), [false, true]),
+        ("near another revision", "podAffinity", json!({"mismatchLabelKeys": ["revision"]}), [true, false]),
+        (
+            "away from the same revision",
+            "podAntiAffinity",
+            json!({"matchLabelKeys": ["revision"]}),
+            [true, false],
+        ),
+        (
+            "a label that the pod does not have",
+            "podAffinity",
+            json!({"matchLabelKeys": ["none"]}),
+            [true, true],
+        ),
+    ] {
+        let incoming = of("p", "2", required(kind, &[keyed(keys)]));
+        let fits = |at: usize| {
+            ask_in(&InterPodAffinity::default(), &incoming, &cluster.nodes()[at], &cluster).fits()
+        };
+        assert_eq!([fits(0), fits(1)], want, "{name}");
+    }
+}
+
 fn node(name: &str, zone: &str, pods: &[Arc<PodInfo>]) -> NodeInfo {
     let mut labels = json!({"host": name});
     if !zone.is_empty() {
