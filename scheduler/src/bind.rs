@@ -4,6 +4,7 @@
 //! and at most one patch a pod is under way. So ten thousand pods that cannot be placed never hold up one that can.
 //! Each bind answers with [`Event::Bound`]. Upstream: the binding cycle and `backend/api_dispatcher`.
 
+use crate::extender::Extenders;
 use crate::framework::Write;
 use crate::pod::{NodeName, PodInfo, Uid};
 use crate::prepare;
@@ -31,6 +32,7 @@ pub struct Writer {
     client: Client,
     /// By scheduler name, under which the events are reported.
     recorders: BTreeMap<String, Recorder>,
+    extenders: Extenders,
     clock: Clock,
     tasks: Tasks,
     answers: UnboundedSender<Answer>,
@@ -64,6 +66,7 @@ pub struct Answer(Ended);
 #[derive(Debug)]
 enum Ended {
     Urgent(Option<Event>),
+    Asked(Event),
     Patch(Uid),
 }
 
@@ -72,6 +75,7 @@ impl Writer {
     pub fn new(
         client: Client,
         scheduler_names: impl Iterator<Item = String>,
+        extenders: Extenders,
         clock: Clock,
         tasks: Tasks,
     ) -> (Self, UnboundedReceiver<Answer>) {
@@ -81,6 +85,7 @@ impl Writer {
         let writer = Self {
             client,
             recorders,
+            extenders,
             clock,
             tasks,
             answers,
@@ -107,6 +112,7 @@ impl Writer {
                 self.patches.remove(&pod.uid);
                 self.urgent.push_back(Urgent::Bind { pod, node, body });
             }
+            Effect::Extend { pod, nodes } => self.ask(pod, nodes),
             Effect::Evict { victim, preemptor, node } => {
                 self.urgent.push_back(Urgent::Evict { victim, preemptor, node });
             }
@@ -136,6 +142,7 @@ impl Writer {
                 self.urgent_under_way -= 1;
                 event
             }
+            Ended::Asked(event) => Some(event),
             Ended::Patch(uid) => {
                 self.patching.remove(&uid);
                 if self.patches.contains_key(&uid) {
@@ -146,6 +153,15 @@ impl Writer {
         };
         self.start();
         event
+    }
+
+    /// Asks beside all limits: the state asks about one pod at a time, and an extender may be slow.
+    fn ask(&self, pod: Arc<PodInfo>, nodes: Vec<NodeName>) {
+        let (extenders, answers) = (self.extenders.clone(), self.answers.clone());
+        self.tasks.spawn("extenders", async move {
+            let advice = extenders.ask(&pod, nodes).await;
+            let _ = answers.send(Answer(Ended::Asked(Event::Advised { pod: pod.uid.clone(), advice })));
+        });
     }
 
     fn patch(&mut self, pod: Arc<PodInfo>, body: Value) {
@@ -167,9 +183,10 @@ impl Writer {
             let Some(urgent) = self.urgent.pop_front() else { break };
             self.urgent_under_way += 1;
             let (client, answers) = (self.client.clone(), self.answers.clone());
+            let extenders = self.extenders.clone();
             let (recorder, now) = (self.recorder_of(&urgent), self.clock.now());
             self.tasks.spawn("write", async move {
-                let event = urgent.send(&client, recorder.as_ref(), now).await;
+                let event = urgent.send(&client, &extenders, recorder.as_ref(), now).await;
                 // Nobody listens only when the scheduler has stopped.
                 let _ = answers.send(Answer(Ended::Urgent(event)));
             });
@@ -198,14 +215,23 @@ impl Writer {
 }
 
 impl Urgent {
-    async fn send(self, client: &Client, recorder: Option<&Recorder>, now: Timestamp) -> Option<Event> {
+    async fn send(
+        self,
+        client: &Client,
+        extenders: &Extenders,
+        recorder: Option<&Recorder>,
+        now: Timestamp,
+    ) -> Option<Event> {
         match self {
             Self::Prepare { pod, writes } => {
                 let (wrote, outcome) = prepare::send(client, writes).await;
                 Some(Event::Prepared { pod, wrote, outcome })
             }
             Self::Bind { pod, node, body } => {
-                let outcome = requests::bind(client, &pod, &body).await;
+                let outcome = match extenders.bind(&pod, &node).await {
+                    Some(outcome) => outcome,
+                    None => requests::bind(client, &pod, &body).await,
+                };
                 Some(Event::Bound { pod, node, outcome })
             }
             Self::Evict { victim, preemptor, node } => {

@@ -13,6 +13,7 @@ pub mod cycle;
 pub mod decisions;
 pub mod engine;
 pub mod explain;
+pub mod extender;
 pub mod failure;
 mod flags;
 pub mod framework;

@@ -5,6 +5,7 @@
 
 use crate::decisions::Desk;
 use crate::explain;
+use crate::extender::Extenders;
 use crate::flags::Args;
 use crate::run::{Surroundings, run_in};
 use component::client::limited;
@@ -34,10 +35,6 @@ pub async fn command(args: Args) -> anyhow::Result<()> {
         tracing::info!(file = %path.display(), "wrote the configuration");
         return Ok(file.spelt_out().write(path)?);
     }
-    anyhow::ensure!(
-        file.extenders.is_empty(),
-        "extenders: not supported by this version: remove them from the file"
-    );
     args.warn(&file);
     let client = args.client(&file).client().await?;
     let registry = Registry::of_process();
@@ -56,6 +53,8 @@ pub async fn command(args: Args) -> anyhow::Result<()> {
     }
     let mut surroundings =
         Surroundings { random, desk, ..Surroundings::measured(client, informers, clock, registry) };
+    surroundings.extenders =
+        Extenders::connect(&file.extenders, &surroundings.client, &surroundings.informers).await?;
     if let Some((qps, burst)) = file.request_limit() {
         surroundings.client = limited(surroundings.client, qps, burst);
     }

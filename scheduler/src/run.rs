@@ -6,6 +6,7 @@
 use crate::bind::Writer;
 use crate::config::Config;
 use crate::decisions::Desk;
+use crate::extender::Extenders;
 use crate::metrics::Metrics;
 use crate::state::State;
 use crate::watch::{Feed, Happened, Sources};
@@ -42,6 +43,8 @@ pub struct Surroundings {
     pub desk: Desk,
     /// Where that is shown.
     pub registry: Registry,
+    /// HTTP services that have a say.
+    pub extenders: Extenders,
 }
 
 impl Surroundings {
@@ -55,7 +58,8 @@ impl Surroundings {
         let metrics = Metrics::new(&registry);
         let elector = client.clone();
         let random = Random::from_entropy();
-        Self { client, elector, informers, clock, random, metrics, desk: Desk::default(), registry }
+        let (desk, extenders) = Default::default();
+        Self { client, elector, informers, clock, random, metrics, desk, registry, extenders }
     }
 }
 
@@ -91,7 +95,7 @@ pub async fn run_in(config: Config, surroundings: Surroundings, tasks: Tasks) ->
     let mut stopping = pin!(tasks.stopping());
     tokio::select! {
         () = &mut stopping => return Ok(()),
-        () = sources.synced() => {}
+        () = async { tokio::join!(sources.synced(), surroundings.extenders.synced()); } => {}
     }
     let Some(leader) = config.leader.clone() else {
         decide(&config, &surroundings, &sources, &tasks).await;
@@ -117,11 +121,13 @@ pub async fn run_in(config: Config, surroundings: Surroundings, tasks: Tasks) ->
 /// The loop: take in all that happened, decide a few pods, hand out what has to be written; sleep when there is
 /// nothing to do.
 async fn decide(config: &Config, surroundings: &Surroundings, sources: &Sources, tasks: &Tasks) {
-    let Surroundings { client, clock, random, metrics, desk, .. } = surroundings;
+    let Surroundings { client, clock, random, metrics, desk, extenders, .. } = surroundings;
     let mut questions = desk.sit().await;
-    let mut state = State::new(Arc::new(config.profiles()), config.backoff, random.clone(), metrics.clone());
+    let state = State::new(Arc::new(config.profiles()), config.backoff, random.clone(), metrics.clone());
+    let mut state = state.with_extenders(config.interests.clone());
     let names = config.scheduler_names().map(str::to_owned);
-    let (mut writer, answers) = Writer::new(client.clone(), names, clock.clone(), tasks.clone());
+    let (mut writer, answers) =
+        Writer::new(client.clone(), names, extenders.clone(), clock.clone(), tasks.clone());
     let mut feed = Feed::new(sources, answers);
     let mut stopping = pin!(tasks.stopping());
     loop {

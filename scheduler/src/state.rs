@@ -5,11 +5,13 @@
 //! times and seed give the same decisions, so that a test or a simulation can drive it step by step.
 
 mod binding;
+mod extending;
 
 use crate::cache::{Cache, Owner};
 use crate::cycle::{self, Placement};
 use crate::decisions::{Asked, Decisions, Look};
 use crate::engine::Engine;
+use crate::extender::{Advice, Interests};
 use crate::failure::Failure;
 use crate::framework::{Change, Profile, Profiles, Subject, Wakeup, WakeupSet, Write};
 use crate::metrics::{Metrics, Outcome};
@@ -19,6 +21,7 @@ use crate::queue::{Backoff, Counts, History, Queue};
 use crate::related::Related;
 use binding::Bindings;
 use component::random::Random;
+use extending::Extending;
 use jiff::Timestamp;
 use objects::labels::Selector;
 use objects::views::{Node, Pod};
@@ -52,6 +55,13 @@ pub enum Event {
     Namespace(String, Option<BTreeMap<String, String>>),
     /// All disruption budgets, whenever one of them changed.
     Budgets(Vec<Budget>),
+    /// The answer to [`Effect::Extend`].
+    Advised {
+        /// `metadata.uid` of the pod.
+        pod: Uid,
+        /// What the extenders say; else which failed, and how.
+        advice: Result<Advice, String>,
+    },
     /// A victim could not be evicted: the room will not be there.
     NotEvicted {
         /// The pod that was to have it.
@@ -99,6 +109,13 @@ pub enum Effect {
         node: NodeName,
         /// The body.
         body: serde_json::Value,
+    },
+    /// Ask the extenders which of these nodes will do; answered by [`Event::Advised`].
+    Extend {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// The nodes that the plugins let pass.
+        nodes: Vec<NodeName>,
     },
     /// The pod could not be placed: condition PodScheduled=False, and the node it was promised, if any.
     Unplaced {
@@ -182,6 +199,8 @@ pub struct State {
     queue: Queue,
     budgets: Vec<Budget>,
     bindings: Bindings,
+    extending: Extending,
+    interests: Interests,
     random: Random,
     metrics: Metrics,
     effects: Vec<Effect>,
@@ -198,11 +217,19 @@ impl State {
             cache: Cache::default(),
             budgets: Vec::new(),
             bindings: Bindings::default(),
+            extending: Extending::default(),
+            interests: Interests::default(),
             random,
             metrics,
             effects: Vec::new(),
             decisions: Decisions::default(),
         }
+    }
+
+    /// The same, asking extenders about the pods that concern them.
+    #[must_use]
+    pub fn with_extenders(self, interests: Interests) -> Self {
+        Self { interests, ..self }
     }
 
     /// Takes one event in.
@@ -237,6 +264,7 @@ impl State {
                 self.related_changed(kinds, &object, now);
             }
             Event::Prepared { pod, wrote, outcome } => self.prepared(&pod, wrote, outcome, now),
+            Event::Advised { pod, advice } => self.advised(&pod, advice, now),
             Event::NotEvicted { preemptor } => {
                 self.unpromise(&preemptor.uid, None, now);
                 self.queue.failed(&preemptor.uid, now);
@@ -252,6 +280,10 @@ impl State {
         let Some(profile) = self.profiles.of(&pod) else { return true };
         if let Some(group) = pod.group() {
             self.cache.snapshot_mut().groups_mut().tried(&group, &pod.uid);
+        }
+        if self.interests.concern(&pod) {
+            self.ask_extenders(pod, history, now);
+            return true;
         }
         let Self { cache, engine, random, .. } = self;
         let decision = self.metrics.decide(|| {
@@ -362,7 +394,9 @@ impl State {
             return self.queue.wake(&Change::several(kinds, Subject::Pod(&info)).on(at), now);
         }
         if self.profiles.of(&info).is_none() {
-            return; // Another scheduler's.
+            // Another scheduler's. Room that it was promised is not ours to give: two that take each other's would
+            // go on evicting for ever.
+            return self.foreign_promise(&info, now);
         }
         if info.is_deleting() {
             // Placing it would only start what is to be stopped.
@@ -389,6 +423,14 @@ impl State {
             }
             (None, true) => self.unpromise(&pod.uid, None, now),
             (None, false) => {}
+        }
+    }
+
+    fn foreign_promise(&mut self, pod: &Arc<PodInfo>, now: Timestamp) {
+        let node = pod.nominated_node().filter(|_| !pod.is_deleting());
+        self.unpromise(&pod.uid, node, now);
+        if let Some(node) = node {
+            self.cache.snapshot_mut().nominate(pod, node.clone());
         }
     }
 

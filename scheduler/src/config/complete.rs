@@ -7,6 +7,7 @@ use super::duration::GoDuration;
 use super::faults::Faults;
 use super::file::{API_VERSION, File, KIND, LeaderElection, Plugin, PluginConfig, Profile};
 use super::{Config, ProfileConfig, resolve, validate};
+use crate::extender::Interests;
 use crate::pod::DEFAULT_SCHEDULER;
 use crate::queue::Backoff;
 use component::leader::LeaderConfig;
@@ -94,13 +95,19 @@ impl File {
         validate::names(&file.profiles, &mut faults);
         validate::queue_order(&file.profiles, &mut faults);
         validate::extenders(&file.extenders, &mut faults);
+        let resources = file.extenders.iter().flat_map(|extender| &extender.managed_resources);
+        let left_to_extenders: Vec<String> = resources
+            .filter(|resource| resource.ignored_by_scheduler)
+            .map(|resource| resource.name.clone())
+            .collect();
         let all = "percentageOfNodesToScore";
         let percentage = validate::percentage(file.percentage_of_nodes_to_score, all, &mut faults);
         let profile = |(at, profile): (usize, &Profile)| {
             let path = format!("profiles[{at}]");
             let own = profile.percentage_of_nodes_to_score;
             let own = own.map(|own| validate::percentage(Some(own), &format!("{path}.{all}"), &mut faults));
-            let args = plugin_args(profile, &path, &mut faults);
+            let mut args = plugin_args(profile, &path, &mut faults);
+            args.fit.ignored_resources.extend(left_to_extenders.iter().cloned());
             let custom = profile.plugins.clone().unwrap_or_default();
             ProfileConfig {
                 scheduler_name: profile.scheduler_name.clone().unwrap_or_default(),
@@ -110,7 +117,8 @@ impl File {
             }
         };
         let profiles = file.profiles.iter().enumerate().map(profile).collect();
-        faults.or(Config { profiles, backoff, leader, seed: None })
+        let interests = Interests::of(&file.extenders);
+        faults.or(Config { profiles, backoff, leader, seed: None, interests })
     }
 }
 

@@ -15,9 +15,10 @@ mod validate;
 pub use args::Args;
 pub use duration::GoDuration;
 pub use faults::Faults;
-pub use file::File;
+pub use file::{Extender, File};
 pub use resolve::Chosen;
 
+use crate::extender::Interests;
 use crate::framework::{Profile, Profiles};
 use crate::pod::DEFAULT_SCHEDULER;
 use crate::queue::Backoff;
@@ -35,6 +36,8 @@ pub struct Config {
     pub leader: Option<LeaderConfig>,
     /// Makes the choice between equally good nodes repeatable.
     pub seed: Option<u64>,
+    /// Which pods the extenders are asked about.
+    pub interests: Interests,
 }
 
 /// One profile: which pods, and how their node is found.
@@ -147,7 +150,13 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         let profiles = vec![ProfileConfig::named(DEFAULT_SCHEDULER)];
-        Self { profiles, backoff: Backoff::default(), leader: None, seed: None }
+        Self {
+            profiles,
+            backoff: Backoff::default(),
+            leader: None,
+            seed: None,
+            interests: Interests::default(),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ mod wakeup;
 pub use binding::{Permission, Permit, PreBind, Reserve, Settled, Target, Write};
 pub(crate) use lack::Offer;
 pub use lack::{Atom, Lack, Space};
-pub use profile::{Enabled, Points, Profile, Profiles};
+pub use profile::{EXTENDER, Enabled, Points, Profile, Profiles};
 pub use verdict::{Reason, Verdict, Why};
 pub use wakeup::{Change, Subject, Wakeup, WakeupSet};
 

@@ -182,6 +182,10 @@ impl Profile {
     }
 }
 
+/// Stands for the extenders among the plugins that refused a pod. What may change their mind is not known, so such a
+/// pod is woken by any change, as upstream does.
+pub const EXTENDER: &str = "Extender";
+
 /// All profiles of the process, by scheduler name.
 #[derive(Debug, Default)]
 pub struct Profiles {
@@ -217,6 +221,9 @@ impl Profiles {
             return WakeupSet::of(&[Wakeup::NodeAdded]);
         }
         let Some(profile) = self.of(pod) else { return WakeupSet::default() };
+        if rejectors.contains(&EXTENDER) {
+            return WakeupSet::of(&Wakeup::ALL);
+        }
         rejectors
             .iter()
             .filter_map(|name| profile.plugin(name))
@@ -241,6 +248,9 @@ impl Profiles {
         }
         if rejectors.is_empty() {
             return change.kinds.contains(Wakeup::NodeAdded);
+        }
+        if rejectors.contains(&EXTENDER) {
+            return true;
         }
         rejectors
             .iter()

@@ -255,6 +255,12 @@ impl Queue {
         self.entries.get(self.tickets.get(uid)?).map(|entry| &entry.pod)
     }
 
+    /// The pod with this uid, if it is in flight.
+    pub fn in_flight(&self, uid: &Uid) -> Option<&Arc<PodInfo>> {
+        let entry = self.entries.get(self.tickets.get(uid)?)?;
+        (entry.place == Place::InFlight).then_some(&entry.pod)
+    }
+
     /// The pod of that name, if it waits here or is in flight. Walks all of them.
     pub fn find(&self, namespace: &str, name: &str) -> Option<&Arc<PodInfo>> {
         let mut pods = self.entries.values().map(|entry| &entry.pod);

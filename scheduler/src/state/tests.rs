@@ -6,6 +6,7 @@ use crate::plugins;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+mod beside;
 mod waking;
 
 /// A scheduler driven by hand: what it writes comes back to it as the watch would show it.
@@ -130,6 +131,7 @@ impl Driven {
                 self.log.push(format!("{} goes for {}", victim.name(), preemptor.name()));
             }
             Effect::Unnominate { pod } => self.log.push(format!("{} is un-nominated", pod.name())),
+            Effect::Extend { pod, .. } => panic!("no extender is there to ask about {pod}"),
             Effect::Placed { .. } => {}
         }
     }
