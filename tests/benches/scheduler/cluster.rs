@@ -5,7 +5,6 @@
 //! work for the scheduler's requests, as a call into the server runs where it is made.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use apiserver::authn::User;
@@ -38,7 +37,7 @@ pub(crate) struct Cluster {
     /// What the scheduler says of its decisions.
     pub decisions: Arc<Decisions>,
     /// The scheduler's threads.
-    threads: Runtime,
+    threads: Option<Runtime>,
     /// Where the store's log is, if anywhere.
     _directory: Option<tempfile::TempDir>,
 }
@@ -72,18 +71,22 @@ impl Cluster {
             });
         }
         let server = apiserver.as_user(User::system_masters("benchmark"));
-        Ok(Self { server, tasks, decisions, threads, _directory: directory })
+        Ok(Self { server, tasks, decisions, threads: Some(threads), _directory: directory })
     }
 
     /// A client of the server; any number of them.
     pub(crate) fn client(&self) -> Client {
         Client(self.server.clone())
     }
+}
 
+impl Drop for Cluster {
     /// Ends it without waiting for what nobody measures.
-    pub(crate) fn stop(self) {
+    fn drop(&mut self) {
         self.tasks.tell_to_stop();
-        self.threads.shutdown_timeout(Duration::from_secs(1));
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
     }
 }
 

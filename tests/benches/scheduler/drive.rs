@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use harness::bench::usage;
@@ -39,7 +39,7 @@ const CHURN_EVERY: Duration = Duration::from_millis(200);
 /// The named node takes any number of pods.
 const NAMED_PODS: &str = "90000";
 const NODE_PODS: &str = "110";
-const GROUPS: &str = "/apis/scheduling.k8s.io/v1beta1";
+const GROUPS: &str = "/apis/scheduling.k8s.io/v1alpha2";
 
 /// How large a row is run, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -55,10 +55,14 @@ pub(crate) struct Extent {
 pub(crate) struct Outcome {
     /// Why the row could not be run, or its places are wrong.
     pub failure: Option<String>,
+    /// The server does not serve what the row is about, which is no fault of the scheduler's.
+    pub absent: bool,
     /// Pods before: asked for and reached.
     pub before: (usize, usize),
     pub measured: usize,
     pub bound: usize,
+    /// Events written when the last pod was seen bound, those of the pods before among them.
+    pub events: usize,
     pub seconds: f64,
     /// Milliseconds.
     pub decision: (f64, f64),
@@ -83,12 +87,14 @@ pub(crate) async fn run(row: &Row, extent: Extent) -> Outcome {
 async fn phases(row: &Row, extent: Extent, outcome: &mut Outcome) -> Result<()> {
     let cluster = Cluster::start(row.on_disk).await?;
     let mut client = cluster.client();
+    if row.measured.0 == Shape::Gang && client.get(GROUPS).await.is_err() {
+        outcome.absent = true;
+        bail!("this API server serves no PodGroup");
+    }
     prepare(&mut client, row, extent).await.context("setting up")?;
     before(&client, row, extent, outcome).await.context("pods before")?;
     measure(&cluster, row, extent, outcome).await.context("measured pods")?;
-    let checked = places::check(&mut client, row).await;
-    cluster.stop();
-    checked.context("places")
+    places::check(&mut client, row).await.context("places")
 }
 
 /// Namespaces, nodes and what else must be there.
@@ -127,7 +133,7 @@ async fn add_node(client: &mut Client, node: &Value) -> Result<()> {
 
 async fn before(client: &Client, row: &Row, extent: Extent, outcome: &mut Outcome) -> Result<()> {
     let deadline = Instant::now() + extent.limit;
-    let observer = Observer::start(client.clone(), "/api/v1/pods")?;
+    let observer = Observer::start(client.clone(), "/api/v1/pods", "before")?;
     for (batch, (shape, count)) in row.init(extent.nodes).enumerate() {
         let namespace = |number: usize| match row.many_namespaces {
             true => format!("before-{}", number % MANY),
@@ -143,7 +149,7 @@ async fn before(client: &Client, row: &Row, extent: Extent, outcome: &mut Outcom
 
 async fn measure(cluster: &Cluster, row: &Row, extent: Extent, outcome: &mut Outcome) -> Result<()> {
     let client = cluster.client();
-    let observer = Observer::start(client.clone(), &format!("/api/v1/namespaces/{MEASURED}/pods"))?;
+    let observer = Observer::start(client.clone(), &format!("/api/v1/namespaces/{MEASURED}/pods"), OBSERVER)?;
     cluster.decisions.take();
     let cpu = Cpu::now();
     let start = Instant::now();
@@ -171,7 +177,16 @@ async fn measure(cluster: &Cluster, row: &Row, extent: Extent, outcome: &mut Out
     (outcome.decisions, outcome.deciding) = (decisions.count(), decisions.total.as_secs_f64());
     outcome.cpu = cpu.until_now();
     outcome.memory = (usage.memory, usage.peak);
+    outcome.events = count(&mut cluster.client(), "/api/v1/events").await?;
     Ok(())
+}
+
+/// How many objects there are.
+async fn count(client: &mut Client, path: &str) -> Result<usize> {
+    let list: Value = serde_json::from_slice(&client.get(&format!("{path}?limit=1")).await?)?;
+    let first = list["items"].as_array().map_or(0, Vec::len);
+    let rest = list["metadata"]["remainingItemCount"].as_u64().unwrap_or(0);
+    Ok(first + usize::try_from(rest)?)
 }
 
 /// Creates a pod now and then until told to end.

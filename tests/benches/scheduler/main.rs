@@ -30,6 +30,8 @@ use rows::{ROWS, Row};
 
 /// Seconds for the pods before, and again for the measured ones.
 const LIMIT: u64 = 30;
+/// What a row may take beside, for nodes and for checking places, before it is ended whatever it does.
+const SETTING_UP: Duration = Duration::from_secs(90);
 /// Numbers of nodes that rows are run at beside their own.
 const GROWTH: [usize; 2] = [500, 15_000];
 /// Pods measured there at most: enough for a second.
@@ -81,7 +83,9 @@ fn main() -> Result<()> {
             let name = format!("{}, {nodes} nodes", row.name);
             say(&format!("  {}", line(&name, &outcome)));
             add(&mut report, row, nodes, &name, &outcome);
-            failed.extend(outcome.failure.clone().map(|why| format!("{name}: {why}")));
+            failed.extend(
+                outcome.failure.clone().filter(|_| !outcome.absent).map(|why| format!("{name}: {why}")),
+            );
             runs.push((*at, nodes, outcome));
         }
     }
@@ -122,9 +126,16 @@ impl Arguments {
 
 /// Runs a row in this process and prints what came out, for [`apart`].
 fn alone(row: &Row, extent: Extent) -> Result<()> {
+    let patience = SETTING_UP + 2 * extent.limit;
+    let print = |outcome: &Outcome| say(&serde_json::to_string(outcome).expect("figures encode"));
+    std::thread::spawn(move || {
+        std::thread::sleep(patience);
+        let failure = Some(format!("not done after {} s", patience.as_secs()));
+        print(&Outcome { failure, measured: extent.measured, ..Outcome::default() });
+        std::process::exit(0)
+    });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = runtime.block_on(drive::run(row, extent));
-    say(&serde_json::to_string(&outcome)?);
+    print(&runtime.block_on(drive::run(row, extent)));
     // Threads that still watch or clean up are of no interest.
     std::process::exit(0)
 }
@@ -153,7 +164,7 @@ fn apart(row: usize, nodes: usize, measured: usize, limit: Duration) -> Outcome 
 /// A row as it is shown while the others run.
 fn line(name: &str, outcome: &Outcome) -> String {
     match &outcome.failure {
-        Some(why) => format!("{name}: FAILED: {why}"),
+        Some(why) => format!("{name}: {}: {why}", outcome.verdict()),
         None => format!(
             "{name}: {:.0} pods/s, decision p50 {:.3} p99 {:.3} ms, {:.0} us CPU a pod, {:.0} MB; {}",
             outcome.rate(),
@@ -169,7 +180,13 @@ fn line(name: &str, outcome: &Outcome) -> String {
 fn add(report: &mut Report, row: &Row, nodes: usize, name: &str, outcome: &Outcome) {
     let mut note = row.shape(nodes, outcome.measured);
     if let Some(why) = &outcome.failure {
-        return report.add(name, 0.0, "pods/s", &row.reference(), &format!("FAILED: {why}; {note}"));
+        return report.add(
+            name,
+            0.0,
+            "pods/s",
+            &row.reference(),
+            &format!("{}: {why}; {note}", outcome.verdict()),
+        );
     }
     if outcome.before.1 < outcome.before.0 {
         note = format!(
@@ -185,7 +202,7 @@ fn add(report: &mut Report, row: &Row, nodes: usize, name: &str, outcome: &Outco
     }
     report.add(name, outcome.rate(), "pods/s", &row.reference(), &note);
     let more = |what: &str| format!("{name}, {what}");
-    let decisions = format!("{} decisions", outcome.decisions);
+    let decisions = format!("{} decisions; {} events written", outcome.decisions, outcome.events);
     report.add(&more("decision p50"), outcome.decision.0, "ms", "", &decisions);
     report.add(&more("decision p99"), outcome.decision.1, "ms", "", "");
     let parts = outcome.parts();
@@ -232,6 +249,10 @@ impl Outcome {
     /// Pods bound a second.
     fn rate(&self) -> f64 {
         if self.seconds > 0.0 { self.bound as f64 / self.seconds } else { 0.0 }
+    }
+
+    fn verdict(&self) -> &'static str {
+        if self.absent { "NOT RUN" } else { "FAILED" }
     }
 
     /// Microseconds a pod.

@@ -130,7 +130,7 @@ pub(crate) fn priority_class() -> Value {
 
 /// The group of a gang.
 pub(crate) fn pod_group(number: usize) -> Value {
-    json!({ "apiVersion": "scheduling.k8s.io/v1beta1", "kind": "PodGroup", "metadata": { "name": gang_name(number) },
+    json!({ "apiVersion": "scheduling.k8s.io/v1alpha2", "kind": "PodGroup", "metadata": { "name": gang_name(number) },
         "spec": { "schedulingPolicy": { "gang": { "minCount": GANG_SIZE } } } })
 }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::cluster::Client;
 
-/// What its thread is called.
+/// What the thread is called whose CPU counts.
 pub(crate) const THREAD: &str = "observer";
 /// Pause between two looks at what it saw; when it saw it is known exactly.
 const LOOK: Duration = Duration::from_millis(5);
@@ -32,8 +32,8 @@ struct Seen {
 }
 
 impl Observer {
-    /// Watches the pods at this path, where none are yet.
-    pub(crate) fn start(client: Client, path: &str) -> Result<Self> {
+    /// Watches the pods at this path, where none are yet, on a thread of this name.
+    pub(crate) fn start(client: Client, path: &str, thread: &str) -> Result<Self> {
         let seen = Arc::new(Mutex::new(Seen { count: 0, at: Instant::now(), failure: None }));
         let path = format!("{path}?watch=1&fieldSelector=spec.nodeName!%3D");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -43,7 +43,7 @@ impl Observer {
                 own.lock().expect("nobody panics with it").failure = Some(format!("{error:#}"));
             }
         };
-        std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || runtime.block_on(work))?;
+        std::thread::Builder::new().name(thread.to_owned()).spawn(move || runtime.block_on(work))?;
         Ok(Self { seen })
     }
 
