@@ -284,7 +284,10 @@ impl Outcome {
         } else if busy > BUSY_CORES {
             format!("bound by the CPU, {:.0} % of {cores} cores", busy * 100.0)
         } else {
-            format!("bound by waiting, {:.0} % of {cores} cores used", busy * 100.0)
+            format!(
+                "bound by neither: {:.0} % of {cores} cores used, else it waited, or other programs ran",
+                busy * 100.0
+            )
         };
         format!("{what}: {}", self.parts())
     }
