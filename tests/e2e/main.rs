@@ -7,6 +7,7 @@ mod bad_starts;
 mod cluster;
 mod names;
 mod nodes;
+mod ports;
 mod reads;
 mod streams;
 mod survival;
