@@ -41,7 +41,7 @@ pub enum Answer {
         additionals: Vec<Record>,
     },
     /// Another name for it, of which the records are to be looked up.
-    Alias(Record, Name),
+    Alias(Box<Record>, Name),
     /// The name exists and has no record of that type.
     NoData,
     /// There is no such name.
@@ -154,7 +154,8 @@ fn service_name(of: &Of<'_>, inside: &[&[u8]]) -> Answer {
     let service = of.service;
     match (service.kind.as_ref(), inside) {
         (Some(Kind::External(target)), []) => {
-            Answer::Alias(of.asked.record(RData::CNAME(CNAME(target.clone()))), target.clone())
+            let alias = of.asked.record(RData::CNAME(CNAME(target.clone())));
+            Answer::Alias(Box::new(alias), target.clone())
         }
         (Some(Kind::Unnamed), []) => Answer::NoData,
         (Some(Kind::External(_) | Kind::Unnamed), _) => Answer::NoName,

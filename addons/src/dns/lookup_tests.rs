@@ -85,7 +85,7 @@ fn ask(index: &Index, pods: Pods, name: &str, kind: RecordType) -> String {
         Answer::Records { answers, additionals } => {
             format!("{} + {}", text(answers).join("; "), text(additionals).join("; "))
         }
-        Answer::Alias(record, target) => format!("{} -> {target}", text(vec![record]).join("; ")),
+        Answer::Alias(record, target) => format!("{} -> {target}", text(vec![*record]).join("; ")),
         other => format!("{other:?}"),
     }
 }

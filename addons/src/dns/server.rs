@@ -111,7 +111,7 @@ impl Server {
                 Answer::Alias(record, target) => {
                     self.completed(&mut pending);
                     pending.reply.metadata.authoritative = true;
-                    pending.reply.answers.push(record);
+                    pending.reply.answers.push(*record);
                     pending.aliases += 1;
                     if kind == RecordType::CNAME {
                         return Step::Done(pending.reply, Source::Kubernetes);
