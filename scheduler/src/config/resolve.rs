@@ -26,10 +26,13 @@ pub struct Chosen {
     pub points: Points,
 }
 
+/// Where a file has the set of an extension point.
+type SetOf = fn(&Plugins) -> &PluginSet;
+
 /// The roles of the framework, with the extension point by which a file names them.
 struct Role {
     point: &'static str,
-    set: fn(&Plugins) -> &PluginSet,
+    set: SetOf,
     plays: fn(&dyn Plugin) -> bool,
     flag: fn(&mut Points) -> &mut bool,
 }
@@ -93,7 +96,7 @@ const ROLES: &[Role] = &[
 
 /// Extension points that are part of a role above (preFilter of filter, preScore of score) or have no plugin of
 /// their own here: names are checked, and the role decides.
-const PARTS: &[(&str, fn(&Plugins) -> &PluginSet)] = &[
+const PARTS: &[(&str, SetOf)] = &[
     ("preFilter", |plugins| &plugins.pre_filter),
     ("preScore", |plugins| &plugins.pre_score),
     ("postBind", |plugins| &plugins.post_bind),
