@@ -3,14 +3,16 @@
 //! `state` owns queue and cache and decides (no client, no clock); `run` feeds it from the informers and carries out
 //! what it decides through `bind`. `cycle` is one pod from top to bottom; `framework` says what a plugin is and
 //! `plugins` holds them. `decisions` remembers what was decided, `explain` says why. Reads: pods, nodes, disruption
-//! budgets, storage. Writes: bindings, PodScheduled conditions, `nominatedNodeName`, evictions for a more important
-//! pod, the volume of a claim and the node it is made for, events. Nothing else.
+//! budgets, storage, devices, pod groups. Writes: bindings, PodScheduled conditions, `nominatedNodeName`, evictions for
+//! a more important pod, the volume of a claim and the node it is made for, the devices of a claim, events. Nothing
+//! else.
 
 pub mod bind;
 pub mod cache;
 pub mod config;
 pub mod cycle;
 pub mod decisions;
+pub mod devices;
 pub mod engine;
 pub mod explain;
 pub mod extender;

@@ -260,6 +260,9 @@ impl PodInfo {
         if self.asks_less_than(before) {
             kinds.insert(Wakeup::OwnScaledDown);
         }
+        if self.view.status.resource_claim_statuses != before.view.status.resource_claim_statuses {
+            kinds.insert(Wakeup::OwnClaims);
+        }
         if self.scheduling_gates().next().is_none() && before.scheduling_gates().next().is_some() {
             kinds.insert(Wakeup::OwnGates);
         }

@@ -4,9 +4,10 @@
 //! state knows it before the watch shows it.
 
 use crate::framework::{Target, Write};
-use crate::related::Related;
+use crate::related::{Key, Related};
 use crate::state::WriteError;
 use crate::volumes::{Claim, PersistentVolume};
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use kube::Client;
 use kube::api::{Patch, PatchParams};
 use kube::core::Request;
@@ -19,8 +20,15 @@ pub(crate) async fn send(
     client: &Client,
     writes: Vec<Write>,
 ) -> (Vec<Related>, Result<(), (&'static str, WriteError)>) {
-    let mut wrote = Vec::new();
-    for write in writes {
+    let mut wrote: Vec<Related> = Vec::new();
+    for mut write in writes {
+        // A claim is written twice; the second patch is for what the first one made.
+        if let (Target::DeviceClaimStatus(key), Some(Related::DeviceClaim(before))) =
+            (&write.target, wrote.last())
+            && crate::devices::key(&before.metadata) == *key
+        {
+            write.patch["metadata"]["resourceVersion"] = before.metadata.resource_version.clone().into();
+        }
         match patch(client, &write).await {
             Ok(object) => wrote.push(object),
             Err(error) => return (wrote, Err((write.plugin, error))),
@@ -41,7 +49,20 @@ async fn patch(client: &Client, write: &Write) -> Result<Related, WriteError> {
             let claim: Claim = merge(client, &path, &key.name, &write.patch).await?;
             Related::Claim(Arc::new(claim))
         }
+        Target::DeviceClaim(key) => {
+            let claim: ResourceClaim = merge(client, &device_claims(key), &key.name, &write.patch).await?;
+            Related::DeviceClaim(Arc::new(claim))
+        }
+        Target::DeviceClaimStatus(key) => {
+            let name = format!("{}/status", key.name);
+            let claim: ResourceClaim = merge(client, &device_claims(key), &name, &write.patch).await?;
+            Related::DeviceClaim(Arc::new(claim))
+        }
     })
+}
+
+fn device_claims(key: &Key) -> String {
+    format!("/apis/resource.k8s.io/v1/namespaces/{}/resourceclaims", key.namespace)
 }
 
 async fn merge<K: DeserializeOwned>(

@@ -6,6 +6,7 @@
 
 use super::journal::{Delta, Journal, Unread};
 use super::{NodeInfo, Selectors};
+use crate::devices::Devices;
 use crate::framework::WakeupSet;
 use crate::groups::Groups;
 use crate::pod::{NodeName, PodInfo, Uid};
@@ -35,6 +36,7 @@ pub struct Snapshot {
     /// Shared with clones, which for most of them never change it.
     volumes: Arc<Volumes>,
     groups: Arc<Groups>,
+    devices: Arc<Devices>,
     journal: Journal,
 }
 
@@ -99,6 +101,16 @@ impl Snapshot {
         Arc::make_mut(&mut self.volumes)
     }
 
+    /// The devices.
+    pub fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
+    /// The same, to be changed.
+    pub fn devices_mut(&mut self) -> &mut Devices {
+        Arc::make_mut(&mut self.devices)
+    }
+
     /// The groups of pods.
     pub fn groups(&self) -> &Groups {
         &self.groups
@@ -113,6 +125,9 @@ impl Snapshot {
     pub fn see(&mut self, object: &Related) -> WakeupSet {
         match object {
             Related::Group(group) => self.groups_mut().see(group),
+            Related::DeviceClaim(_) | Related::Slice(_) | Related::DeviceClass(_) => {
+                self.devices_mut().see(object)
+            }
             _ => self.volumes_mut().see(object),
         }
     }
@@ -124,13 +139,19 @@ impl Snapshot {
                 self.groups_mut().gone(group);
                 WakeupSet::default()
             }
+            Related::DeviceClaim(_) | Related::Slice(_) | Related::DeviceClass(_) => {
+                self.devices_mut().gone(object)
+            }
             _ => self.volumes_mut().gone(object),
         }
     }
 
     /// The API server has taken a write of ours; this is the object as it is now.
     pub fn wrote(&mut self, object: Related) {
-        self.volumes_mut().wrote(object);
+        match object {
+            Related::DeviceClaim(claim) => self.devices_mut().wrote(claim),
+            object => self.volumes_mut().wrote(object),
+        }
     }
 
     /// The labels of each namespace.

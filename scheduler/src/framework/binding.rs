@@ -87,7 +87,7 @@ pub struct Write {
     pub plugin: &'static str,
     /// Which object.
     pub target: Target,
-    /// The patch. With `metadata.resourceVersion` it fails if the object has changed.
+    /// The patch. With `metadata.resourceVersion` it fails if the object has changed, but for earlier writes of ours.
     pub patch: Value,
 }
 
@@ -98,4 +98,8 @@ pub enum Target {
     Volume(String),
     /// A PersistentVolumeClaim.
     Claim(Key),
+    /// A ResourceClaim.
+    DeviceClaim(Key),
+    /// The status of a ResourceClaim.
+    DeviceClaimStatus(Key),
 }

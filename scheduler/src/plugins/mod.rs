@@ -5,6 +5,7 @@
 pub mod args;
 mod default_binder;
 mod default_preemption;
+mod dynamic_resources;
 mod gang_scheduling;
 mod image_locality;
 mod inter_pod_affinity;
@@ -25,6 +26,7 @@ mod volume_zone;
 
 pub use default_binder::DefaultBinder;
 pub use default_preemption::DefaultPreemption;
+pub use dynamic_resources::DynamicResources;
 pub use gang_scheduling::{GANG_WAIT, GangScheduling};
 pub use image_locality::ImageLocality;
 pub use inter_pod_affinity::InterPodAffinity;
@@ -67,6 +69,7 @@ const TABLE: &[Row] = &[
     Row { plugin: || Box::new(VolumeZone), weight: 0 },
     Row { plugin: || Box::new(PodTopologySpread::default()), weight: 2 },
     Row { plugin: || Box::new(InterPodAffinity::default()), weight: 2 },
+    Row { plugin: || Box::new(DynamicResources), weight: 2 },
     Row { plugin: || Box::new(DefaultPreemption), weight: 0 },
     Row { plugin: || Box::new(BalancedAllocation::default()), weight: 1 },
     Row { plugin: || Box::new(ImageLocality), weight: 1 },

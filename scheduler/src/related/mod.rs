@@ -11,6 +11,7 @@ use crate::groups::PodGroup;
 use crate::volumes::{
     Claim, CsiDriver, CsiNode, CsiStorageCapacity, PersistentVolume, StorageClass, VolumeAttachment,
 };
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt;
@@ -35,6 +36,12 @@ pub enum Related {
     Attachment(Arc<VolumeAttachment>),
     /// A PodGroup.
     Group(Arc<PodGroup>),
+    /// A ResourceClaim.
+    DeviceClaim(Arc<ResourceClaim>),
+    /// A ResourceSlice.
+    Slice(Arc<ResourceSlice>),
+    /// A DeviceClass.
+    DeviceClass(Arc<DeviceClass>),
 }
 
 /// A namespace and a name.
@@ -65,6 +72,9 @@ impl fmt::Display for Related {
             Self::Capacity(object) => ("csistoragecapacity", &object.metadata),
             Self::Attachment(object) => ("volumeattachment", &object.metadata),
             Self::Group(object) => ("podgroup", &object.metadata),
+            Self::DeviceClaim(object) => ("resourceclaim", &object.metadata),
+            Self::Slice(object) => ("resourceslice", &object.metadata),
+            Self::DeviceClass(object) => ("deviceclass", &object.metadata),
         };
         write!(f, "{kind} ")?;
         if let Some(namespace) = &metadata.namespace {
@@ -92,6 +102,9 @@ impl Related {
             "CSIStorageCapacity" => read(object, Self::Capacity),
             "VolumeAttachment" => read(object, Self::Attachment),
             "PodGroup" => read(object, Self::Group),
+            "ResourceClaim" => read(object, Self::DeviceClaim),
+            "ResourceSlice" => read(object, Self::Slice),
+            "DeviceClass" => read(object, Self::DeviceClass),
             _ => return None,
         })
     }

@@ -107,6 +107,9 @@ impl Driven {
                     let name = match &write.target {
                         Target::Volume(name) => format!("PersistentVolume/{name}"),
                         Target::Claim(key) => format!("PersistentVolumeClaim/{}", key.name),
+                        Target::DeviceClaim(key) | Target::DeviceClaimStatus(key) => {
+                            format!("ResourceClaim/{}", key.name)
+                        }
                     };
                     self.log.push(format!("{} writes {name}", pod.name()));
                     wrote.push(related(self.patch(&name, write.patch)));

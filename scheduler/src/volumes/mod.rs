@@ -172,7 +172,7 @@ impl Volumes {
                 on.insert(name(&attachment.metadata), attachment.clone());
                 return WakeupSet::default();
             }
-            Related::Group(_) => return WakeupSet::default(),
+            _ => return WakeupSet::default(),
         };
         WakeupSet::of(&[if added { if_added } else { if_updated }])
     }
@@ -205,7 +205,7 @@ impl Volumes {
                 }
                 return WakeupSet::of(&[Wakeup::AttachmentDeleted]);
             }
-            Related::Group(_) => {}
+            _ => {}
         }
         WakeupSet::default()
     }

@@ -7,6 +7,7 @@ use crate::volumes::{
     Claim, CsiDriver, CsiNode, CsiStorageCapacity, PersistentVolume, StorageClass, VolumeAttachment,
 };
 use component::informers::{Change, Changes, Informer, Informers, Object};
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 
 macro_rules! related {
     ($($field:ident: $kind:ident => $variant:ident),* $(,)?) => {
@@ -67,6 +68,9 @@ related! {
     volumes: PersistentVolume => Volume,
     claims: Claim => Claim,
     groups: PodGroup => Group,
+    device_classes: DeviceClass => DeviceClass,
+    slices: ResourceSlice => Slice,
+    device_claims: ResourceClaim => DeviceClaim,
 }
 
 fn event<K: Object>(change: Change<K>, wrap: fn(std::sync::Arc<K>) -> Related) -> Event {

@@ -1,0 +1,275 @@
+//! Admits nodes on which the pod's claims have, or can get, their devices; writes what they get before the bind.
+//!
+//! It concerns pods with `spec.resourceClaims`. A claim that is allocated ties the pod to where its devices are; one
+//! that only this pod uses may move with the pod, so that a failed bind does not pin it. Others get their devices by a
+//! search on each node. Reserve takes them at once; the claim's status is written before the bind. Upstream:
+//! `dynamicresources` with structured parameters, without extended resources and binding conditions.
+
+use super::args::DynamicResourcesArgs;
+use crate::cache::{NodeInfo, Snapshot};
+use crate::devices::{Allocator, Change as ClaimChange, key};
+use crate::framework::{
+    Change, Filter, ForPod, NodeCheck, Plugin, PreBind, Reserve, Settled, Subject, Target, Verdict, Wakeup,
+    Write,
+};
+use crate::pod::{NodeName, PodInfo};
+use crate::related::{Key, Related};
+use jiff::SignedDuration;
+use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceClaimConsumerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use objects::affinity;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Keeps a claim until its devices are free again.
+const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
+/// Pods that may use one claim (API reference: ResourceClaimStatus.reservedFor).
+const CONSUMERS_LIMIT: usize = 256;
+
+/// Upstream's DynamicResources.
+#[derive(Debug, Default)]
+pub struct DynamicResources;
+
+impl DynamicResources {
+    /// The plugin. Its time limits are for searches that wait; ours is limited by its steps and writes at once.
+    pub fn new(_: &DynamicResourcesArgs) -> Self {
+        Self
+    }
+}
+
+impl Plugin for DynamicResources {
+    fn name(&self) -> &'static str {
+        "DynamicResources"
+    }
+
+    fn wakeups(&self) -> &'static [Wakeup] {
+        &[
+            Wakeup::ResourceClaimAdded,
+            Wakeup::ResourceClaimUpdated,
+            Wakeup::ResourceClaimDeleted,
+            Wakeup::OwnClaims,
+            Wakeup::NodeAdded,
+            Wakeup::NodeLabels,
+            Wakeup::SliceAdded,
+            Wakeup::SliceUpdated,
+            Wakeup::DeviceClassAdded,
+            Wakeup::DeviceClassUpdated,
+        ]
+    }
+
+    /// Any claim that changes may set devices free; one that appears matters to the pod that names it.
+    fn helps(&self, pod: &PodInfo, change: &Change<'_>) -> bool {
+        match change.subject {
+            Subject::Related(Related::DeviceClaim(claim))
+                if change.kinds.contains(Wakeup::ResourceClaimAdded) =>
+            {
+                let name = claim.metadata.name.as_ref();
+                let statuses = pod.view().status.resource_claim_statuses.iter();
+                let mut names = statuses
+                    .map(|made| &made.resource_claim_name)
+                    .chain(pod.spec().resource_claims.iter().map(|source| &source.resource_claim_name));
+                claim.metadata.namespace.as_deref() == Some(pod.namespace())
+                    && names.any(|own| own.as_ref() == name)
+            }
+            _ => true,
+        }
+    }
+
+    fn ignores(&self, pod: &PodInfo) -> bool {
+        pod.spec().resource_claims.is_empty()
+    }
+
+    fn filter(&self) -> Option<&dyn Filter> {
+        Some(self)
+    }
+
+    fn reserve(&self) -> Option<&dyn Reserve> {
+        Some(self)
+    }
+
+    fn pre_bind(&self) -> Option<&dyn PreBind> {
+        Some(self)
+    }
+}
+
+/// The claims of a pod, told apart by whether their devices are settled.
+#[derive(Debug)]
+struct Wanted<'a> {
+    /// Allocated, and in use by others too.
+    fixed: Vec<Arc<ResourceClaim>>,
+    /// Allocated, and free to move with this pod.
+    movable: Vec<Arc<ResourceClaim>>,
+    /// Finds devices for the claims without any.
+    open: Allocator<'a>,
+    /// Finds devices for those that may move as well.
+    all_open: Allocator<'a>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(pod: &PodInfo, cluster: &'a Snapshot) -> Result<Self, String> {
+        let devices = cluster.devices();
+        let (mut fixed, mut movable, mut open) = (Vec::new(), Vec::new(), Vec::new());
+        for claim in devices.claims_of(pod)? {
+            let consumers = consumers(&claim);
+            let own = |consumer: &ResourceClaimConsumerReference| consumer.uid == *pod.uid;
+            if !consumers.iter().any(own) && consumers.len() >= CONSUMERS_LIMIT {
+                return Err("resourceclaim in use".to_owned());
+            }
+            match allocation(&claim) {
+                None => open.push(claim),
+                Some(_) if consumers.iter().all(own) => movable.push(claim),
+                Some(_) => fixed.push(claim),
+            }
+        }
+        let all = open.iter().chain(&movable).cloned().collect();
+        Ok(Self {
+            fixed,
+            movable,
+            open: Allocator::new(devices, open)?,
+            all_open: Allocator::new(devices, all)?,
+        })
+    }
+
+    /// What each claim that has to be allocated gets on the node.
+    fn on(&self, node: &ObjectMeta) -> Result<Vec<(Arc<ResourceClaim>, AllocationResult)>, &'static str> {
+        let is_here = |claim: &Arc<ResourceClaim>| {
+            let selector = allocation(claim).and_then(|allocation| allocation.node_selector.as_ref());
+            selector.is_none_or(|selector| affinity::selector_matches(selector, node))
+        };
+        if !self.fixed.iter().all(is_here) {
+            return Err("resourceclaim not available on the node");
+        }
+        let stays = self.movable.iter().all(is_here);
+        let search = if stays { &self.open } else { &self.all_open };
+        let given = search.on(node).ok_or("cannot allocate all claims")?;
+        Ok(search.claims().iter().cloned().zip(given).collect())
+    }
+}
+
+fn allocation(claim: &ResourceClaim) -> Option<&AllocationResult> {
+    claim.status.as_ref()?.allocation.as_ref()
+}
+
+fn consumers(claim: &ResourceClaim) -> &[ResourceClaimConsumerReference] {
+    claim.status.as_ref().and_then(|status| status.reserved_for.as_deref()).unwrap_or_default()
+}
+
+impl Filter for DynamicResources {
+    fn for_pod<'a>(&'a self, pod: &'a PodInfo, cluster: &'a Snapshot) -> ForPod<'a> {
+        if self.ignores(pod) {
+            return ForPod::Nothing;
+        }
+        match Wanted::of(pod, cluster) {
+            Ok(wanted) => ForPod::check(wanted),
+            Err(why) => ForPod::Refuse(Verdict::Never(why.into())),
+        }
+    }
+}
+
+impl NodeCheck for Wanted<'_> {
+    fn check(&self, node: &NodeInfo) -> Verdict {
+        match self.on(&node.node.metadata) {
+            Ok(_) => Verdict::Fits,
+            Err(why) => Verdict::Never(why.into()),
+        }
+    }
+}
+
+impl Reserve for DynamicResources {
+    fn take(&self, pod: &Arc<PodInfo>, node: &NodeName, cluster: &mut Snapshot) -> Result<(), String> {
+        if self.ignores(pod) {
+            return Ok(());
+        }
+        let Some(info) = cluster.node(node) else { return Err(format!("node {:?} not found", &**node)) };
+        let given = Wanted::of(pod, cluster)?.on(&info.node.metadata)?;
+        let mut changes = Vec::new();
+        for before in cluster.devices().claims_of(pod)? {
+            let mut after = (*before).clone();
+            let status = after.status.get_or_insert_default();
+            let name = &before.metadata.name;
+            if let Some((_, allocation)) = given.iter().find(|(claim, _)| claim.metadata.name == *name) {
+                status.allocation = Some(allocation.clone());
+            }
+            let reserved = status.reserved_for.get_or_insert_default();
+            if reserved.iter().all(|consumer| consumer.uid != *pod.uid) {
+                reserved.push(ResourceClaimConsumerReference {
+                    api_group: None,
+                    resource: "pods".to_owned(),
+                    name: pod.name().to_owned(),
+                    uid: pod.uid.to_string(),
+                });
+            }
+            if after.status != before.status {
+                changes.push(ClaimChange { before, after: Arc::new(after) });
+            }
+        }
+        if !changes.is_empty() {
+            cluster.devices_mut().reserve(pod.uid.clone(), changes);
+        }
+        Ok(())
+    }
+
+    fn give_back(&self, pod: &PodInfo, _: &NodeName, cluster: &mut Snapshot) {
+        self.bound(pod, cluster);
+    }
+
+    fn bound(&self, pod: &PodInfo, cluster: &mut Snapshot) {
+        if cluster.devices().reserved(&pod.uid).is_some() {
+            cluster.devices_mut().release(&pod.uid);
+        }
+    }
+}
+
+impl PreBind for DynamicResources {
+    fn writes(&self, pod: &PodInfo, _: &NodeName, cluster: &Snapshot) -> Vec<Write> {
+        let mut writes = Vec::new();
+        for ClaimChange { before, after } in
+            cluster.devices().reserved(&pod.uid).into_iter().flat_map(|all| all.iter())
+        {
+            let key = key(&before.metadata);
+            let version = &before.metadata.resource_version;
+            let finalizers = before.metadata.finalizers.clone().unwrap_or_default();
+            if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+                let with = [finalizers, vec![FINALIZER.to_owned()]].concat();
+                writes.push(Write {
+                    plugin: self.name(),
+                    target: Target::DeviceClaim(key.clone()),
+                    patch: json!({"metadata": {"resourceVersion": version, "finalizers": with}}),
+                });
+            }
+            let status = after.status.as_ref();
+            writes.push(Write {
+                plugin: self.name(),
+                target: Target::DeviceClaimStatus(key),
+                patch: json!({
+                    "metadata": {"resourceVersion": version},
+                    "status": {
+                        "allocation": status.and_then(|status| status.allocation.as_ref()),
+                        "reservedFor": status.and_then(|status| status.reserved_for.as_ref()),
+                    },
+                }),
+            });
+        }
+        writes
+    }
+
+    /// The answer to the write is all there is to wait for.
+    fn settled(&self, _: &PodInfo, _: &NodeName, _: &Snapshot) -> Settled {
+        Settled::Yes
+    }
+
+    fn waits_for(&self, _: &PodInfo, _: &Snapshot) -> Vec<Key> {
+        Vec::new()
+    }
+
+    fn time_limit(&self) -> SignedDuration {
+        SignedDuration::ZERO
+    }
+
+    fn timed_out(&self) -> String {
+        String::new()
+    }
+}
+
+#[cfg(test)]
+mod tests;
