@@ -66,12 +66,25 @@ impl Observer {
 }
 
 async fn follow(mut client: Client, path: &str, seen: &Arc<Mutex<Seen>>) -> Result<()> {
+    // A server in memory forgets what was long ago; a new watch begins with all that there is.
+    while count_until_forgotten(&mut client, path, seen).await? {
+        seen.lock().expect("nobody panics with it").count = 0;
+    }
+    Ok(())
+}
+
+/// Counts what a watch shows. True when the server has forgotten where it stood, false when nobody listens.
+async fn count_until_forgotten(client: &mut Client, path: &str, seen: &Arc<Mutex<Seen>>) -> Result<bool> {
     let mut body = client.stream(Method::GET, path, Bytes::new()).await?;
     while Arc::strong_count(seen) > 1 {
         let frame = body.frame().await.ok_or_else(|| anyhow!("the server ended it"))??;
         let Ok(data) = frame.into_data() else { continue };
         if data.starts_with(br#"{"type":"ERROR""#) {
-            bail!("{}", String::from_utf8_lossy(&data));
+            let text = String::from_utf8_lossy(&data);
+            if text.contains(r#""reason":"Expired""#) {
+                return Ok(true);
+            }
+            bail!("{text}");
         }
         // One frame may hold several events, a line each.
         let added =
@@ -82,5 +95,5 @@ async fn follow(mut client: Client, path: &str, seen: &Arc<Mutex<Seen>>) -> Resu
             seen.at = Instant::now();
         }
     }
-    Ok(())
+    Ok(false)
 }
