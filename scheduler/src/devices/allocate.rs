@@ -192,9 +192,12 @@ impl Alternative {
     }
 }
 
+/// The newest generation of a pool, and its slices.
+type Pool<'a> = (i64, Vec<&'a Arc<ResourceSlice>>);
+
 /// The slices of the newest generation of each pool that has all of them.
 fn complete(devices: &Devices) -> Vec<&Arc<ResourceSlice>> {
-    let mut pools: FxHashMap<(&str, &str), (i64, Vec<&Arc<ResourceSlice>>)> = FxHashMap::default();
+    let mut pools: FxHashMap<(&str, &str), Pool<'_>> = FxHashMap::default();
     for slice in devices.slices.values() {
         let pool = &slice.spec.pool;
         let (generation, slices) =
@@ -410,7 +413,7 @@ fn covers(request: &str, name: &str) -> bool {
 
 /// Where an allocation can be used: on its node if any device is there only, else where all its devices are.
 fn node_selector<'a>(
-    mut chosen: impl Iterator<Item = Usable<'a>> + Clone,
+    chosen: impl Iterator<Item = Usable<'a>> + Clone,
     node: &ObjectMeta,
 ) -> Option<NodeSelector> {
     let mut terms = Vec::new();
@@ -425,7 +428,7 @@ fn node_selector<'a>(
         });
     } else {
         let mut all: Option<NodeSelectorTerm> = None;
-        while let Some(on) = chosen.next() {
+        for on in chosen {
             for term in on.selector().into_iter().flat_map(|selector| &selector.node_selector_terms) {
                 let all = all.get_or_insert_default();
                 for expression in term.match_expressions.iter().flatten() {

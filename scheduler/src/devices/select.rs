@@ -20,7 +20,10 @@ const ANSWERS_LIMIT: usize = 1 << 16;
 
 /// What selectors answered about the devices of slices. Clones share it until slices change.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Matches(Arc<Mutex<FxHashMap<(String, String), Arc<[bool]>>>>);
+pub(super) struct Matches(Arc<Mutex<Answers>>);
+
+/// By selector and slice: the answer of each device.
+type Answers = FxHashMap<(String, String), Arc<[bool]>>;
 
 impl Matches {
     /// Whether a selector means each of the slice's devices.
