@@ -9,11 +9,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use component::args::{ClientArgs, LogArgs, duration};
 use component::clock::Clock;
+use component::metrics::Registry;
 use component::process::until_stopped;
 use component::tasks::Tasks;
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::config::{CertificateAndKey, Config, ResolvConf, RuntimeChoice};
+use crate::proxy::{self, ProxyArgs};
 
 /// The node agent: runs the pods that the cluster assigned to this machine
 #[derive(Clone, Debug, clap::Args)]
@@ -23,6 +25,13 @@ pub struct Args {
 
     #[command(flatten)]
     pub log: LogArgs,
+
+    /// Run this part alone; without it pods are run, and Services programmed if --proxy-mode is given
+    #[arg(long, value_name = "PART", value_enum)]
+    pub only: Option<Part>,
+
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
 
     /// Name of the node; the machine's host name if absent
     #[arg(long, value_name = "NAME")]
@@ -105,6 +114,15 @@ pub struct Args {
     pub client_ca_file: Option<PathBuf>,
 }
 
+/// What an agent is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// The pods of the node.
+    Pods,
+    /// Services, in the place of kube-proxy.
+    Proxy,
+}
+
 /// A file named by a flag cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {path}")]
@@ -164,9 +182,24 @@ impl Args {
 /// When a flag's file cannot be read, the API server's address is not known, or the agent does not start.
 pub async fn command(args: Args) -> anyhow::Result<()> {
     args.log.init();
-    let (config, tasks) = (args.config()?, Tasks::new());
+    if args.only == Some(Part::Proxy) || args.proxy.cleanup {
+        return proxy::command(&args.proxy, &args.client, args.hostname_override.as_deref()).await;
+    }
+    let (config, tasks, clock) = (args.config()?, Tasks::new(), Clock::start());
     let client = args.client.client().await.context("cannot find the API server")?;
-    until_stopped(crate::run(config, client, Clock::start(), tasks.clone()), tasks).await
+    let agent = crate::run(config, client.clone(), clock.clone(), tasks.clone());
+    if args.only == Some(Part::Pods) || args.proxy.proxy_mode.is_none() {
+        return until_stopped(agent, tasks).await;
+    }
+    let asked = args.proxy.read(args.hostname_override.as_deref())?;
+    let proxy = proxy::run(asked.config, client, clock, Registry::of_process(), tasks.clone());
+    let both = async {
+        tokio::select! {
+            ended = agent => ended.map_err(anyhow::Error::from),
+            ended = proxy => ended.map_err(anyhow::Error::from),
+        }
+    };
+    until_stopped(both, tasks).await
 }
 
 fn read(path: &std::path::Path) -> Result<Vec<u8>, FileError> {

@@ -20,7 +20,7 @@ mod services;
 mod volumes;
 
 pub use agent::{AgentError, run};
-pub use args::{Args, command, host_name};
+pub use args::{Args, Part, command, host_name};
 pub use config::{CertificateAndKey, Config, KUBELET_PORT, MAX_PODS, ResolvConf, RuntimeChoice, Serving};
 pub use cri::CriError;
 pub use runtime::RuntimeError;

@@ -69,7 +69,7 @@ pub(crate) fn node() -> NodeFacts {
         name: "node".to_owned(),
         zone: "z1".to_owned(),
         addresses: vec!["192.168.50.1".parse().unwrap(), "fd00:50::1".parse().unwrap()],
-        pod_cidrs: Vec::new(),
+        ..NodeFacts::default()
     }
 }
 

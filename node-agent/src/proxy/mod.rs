@@ -5,10 +5,22 @@
 //! programmed, also while no proxy runs.
 
 mod backend;
+mod command;
+mod config;
+mod flags;
+mod follow;
+mod health;
 pub mod ipvs;
+mod metrics;
 pub mod model;
 pub mod netlink;
 mod nftables;
+mod run;
+mod stale;
 
 pub use backend::{Backend, Report, Stale, SyncError};
+pub use command::command;
+pub use config::{Config, DetectLocal, HEALTHZ_PORT, METRICS_PORT, Mode, NodePorts};
+pub use flags::{Asked, FlagError, ProxyArgs};
 pub use nftables::Nftables;
+pub use run::{ProxyError, cleanup, run};

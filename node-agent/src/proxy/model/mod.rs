@@ -22,4 +22,5 @@ pub use policy::{
 };
 pub use service::{ServicePlan, plan_service};
 pub use settings::{NodeFacts, PodDetection, Settings};
+pub(crate) use watched::LAST_CHANGE;
 pub use watched::{EndpointSlice, Node, Service, is_ours, service_of};

@@ -13,6 +13,7 @@ fn node() -> NodeFacts {
         zone: "z1".to_owned(),
         addresses: vec!["192.168.0.1".parse().unwrap()],
         pod_cidrs: Vec::new(),
+        leaving: false,
     }
 }
 

@@ -8,6 +8,9 @@ use super::watched::Node;
 /// The zone of a node, and of endpoints' hints.
 const ZONE: &str = "topology.kubernetes.io/zone";
 
+/// The taint of a node that the cluster autoscaler takes away.
+const TO_BE_DELETED: &str = "ToBeDeletedByClusterAutoscaler";
+
 /// Settings of the data plane, resolved for this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -55,6 +58,8 @@ pub struct NodeFacts {
     /// Its internal addresses, the primary of each family first.
     pub addresses: Vec<IpAddr>,
     pub pod_cidrs: Vec<Cidr>,
+    /// It is about to go: load balancers are to send nothing here any more (KEP-3836).
+    pub leaving: bool,
 }
 
 impl NodeFacts {
@@ -79,6 +84,8 @@ impl NodeFacts {
                 .unwrap_or_default(),
             addresses: internal.filter_map(|address| address.address.parse().ok()).collect(),
             pod_cidrs: node.spec.pod_cidrs.iter().filter_map(|range| range.parse().ok()).collect(),
+            leaving: node.metadata.deletion_timestamp.is_some()
+                || node.spec.taints.iter().any(|taint| taint.key == TO_BE_DELETED),
         }
     }
 

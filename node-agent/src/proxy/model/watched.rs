@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use component::informers::Key;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Deserializer};
 
 /// A slice belongs to the Service that this label names.
@@ -21,7 +21,7 @@ const KEPT: &[&str] =
 /// The older form of `loadBalancerSourceRanges`.
 pub(super) const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 /// When the pods behind a slice changed last.
-const LAST_CHANGE: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+pub(crate) const LAST_CHANGE: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// A Service.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -185,6 +185,14 @@ pub struct Node {
 pub struct NodeSpec {
     #[serde(rename = "podCIDRs", deserialize_with = "nullable")]
     pub pod_cidrs: Vec<String>,
+    #[serde(deserialize_with = "nullable")]
+    pub taints: Vec<Taint>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Taint {
+    pub key: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -242,6 +250,7 @@ fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D:
     #[serde(rename_all = "camelCase", default)]
     struct Lean {
         annotations: Option<BTreeMap<String, String>>,
+        deletion_timestamp: Option<Time>,
         labels: Option<BTreeMap<String, String>>,
         name: Option<String>,
         namespace: Option<String>,
@@ -255,6 +264,7 @@ fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D:
     let lean: Lean = nullable(deserializer)?;
     Ok(ObjectMeta {
         annotations: kept(lean.annotations),
+        deletion_timestamp: lean.deletion_timestamp,
         labels: kept(lean.labels),
         name: lean.name,
         namespace: lean.namespace,
