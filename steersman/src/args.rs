@@ -73,8 +73,21 @@ pub(crate) struct Up {
     #[arg(long, value_name = "IP:PORT", conflicts_with = "nodes_only")]
     pub(crate) dns_listen: Option<SocketAddr>,
 
+    /// What programs Services on this machine. Without root or nf_tables they are left alone, and the log says so.
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = ProxyMode::Nftables)]
+    pub(crate) proxy_mode: ProxyMode,
+
     #[command(flatten)]
     pub(crate) log: component::args::LogArgs,
+}
+
+/// What programs Services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ProxyMode {
+    Nftables,
+    Ipvs,
+    /// Nothing, or a proxy of your own.
+    None,
 }
 
 impl Args {

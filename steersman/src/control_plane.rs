@@ -95,6 +95,17 @@ impl ControlPlane {
         }
     }
 
+    /// A client with the identity of the service proxy.
+    pub(crate) fn proxy_client(&self) -> Client {
+        match &self.started {
+            Some((started, _)) => {
+                let proxy = User::new("system:kube-proxy", ["system:authenticated"]);
+                from_service(started.apiserver.as_user(proxy))
+            }
+            None => self.client.clone(),
+        }
+    }
+
     /// From here on the cluster counts as ready.
     pub(crate) fn announce(&mut self, progress: &Progress) {
         self.unready = None;

@@ -4,11 +4,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use component::metrics::Registry;
 use component::tasks::Tasks;
 use node_agent::containerd::{Containerd, ContainerdConfig, gateway, pod_cidr};
-use node_agent::{Config, RuntimeChoice};
+use node_agent::{Config, RuntimeChoice, proxy};
 
-use crate::args::Up;
+use crate::args::{ProxyMode, Up};
 use crate::control_plane::ControlPlane;
 use crate::crew::Crew;
 use crate::progress::Progress;
@@ -24,6 +25,8 @@ pub(crate) struct Machine {
     pub(crate) nodes: u32,
     /// An address of this machine that every pod reaches: the bridge's.
     pub(crate) bridge: Option<IpAddr>,
+    /// Addresses of pods that the private containerd gives.
+    pod_cidr: Option<String>,
 }
 
 impl Machine {
@@ -33,7 +36,7 @@ impl Machine {
         }
         if let Some(nodes) = args.simulated_nodes {
             let runtime = RuntimeChoice::Simulated { nodes, start_latency: SIMULATED_START };
-            return Ok(Some(Self { runtime, containerd: None, nodes, bridge: None }));
+            return Ok(Some(Self { runtime, containerd: None, nodes, bridge: None, pod_cidr: None }));
         }
         if let Some(endpoint) = args.container_runtime_endpoint.clone() {
             return Ok(Some(Self {
@@ -41,17 +44,18 @@ impl Machine {
                 containerd: None,
                 nodes: 1,
                 bridge: None,
+                pod_cidr: None,
             }));
         }
         let dir = std::path::absolute(args.data_dir.join("containerd"))?;
         let pod_cidr =
             pod_cidr(&dir).with_context(|| format!("cannot use the data directory {}", dir.display()))?;
         let bridge = gateway(&pod_cidr);
-        let config = ContainerdConfig { dir, pod_cidr, bridge: None };
+        let config = ContainerdConfig { dir, pod_cidr: pod_cidr.clone(), bridge: None };
         let containerd = Containerd::start(config, tasks).await?;
         progress.done("containerd answers");
         let runtime = RuntimeChoice::Cri { endpoint: containerd.endpoint() };
-        Ok(Some(Self { runtime, containerd: Some(containerd), nodes: 1, bridge }))
+        Ok(Some(Self { runtime, containerd: Some(containerd), nodes: 1, bridge, pod_cidr: Some(pod_cidr) }))
     }
 
     pub(crate) fn join(
@@ -74,6 +78,31 @@ impl Machine {
         let agent =
             node_agent::run(config, cluster.node_client(&name), crew.clock.clone(), crew.nodes.clone());
         crew.run("node agent", &crew.nodes, agent);
+        if args.simulated_nodes.is_none() {
+            self.proxy(args, &name, cluster, crew);
+        }
         Ok(())
+    }
+
+    /// Programs Services on this machine. A cluster without them is worth more than none, so a kernel or a user that
+    /// cannot is told of and no more.
+    fn proxy(&self, args: &Up, node: &str, cluster: &ControlPlane, crew: &Crew) {
+        let mut config = proxy::Config::new(node);
+        config.mode = match args.proxy_mode {
+            ProxyMode::Nftables => proxy::Mode::Nftables,
+            ProxyMode::Ipvs => proxy::Mode::Ipvs,
+            ProxyMode::None => return,
+        };
+        config.detect_local = proxy::DetectLocal::NodeCidr;
+        config.cluster_cidrs = self.pod_cidr.iter().filter_map(|range| range.parse().ok()).collect();
+        // The cluster ends with this process, and its Services with it.
+        config.cleanup_at_end = true;
+        let (client, clock) = (cluster.proxy_client(), crew.clock.clone());
+        let (registry, tasks) = (Registry::of_process(), crew.nodes.clone());
+        crew.nodes.spawn("proxy", async move {
+            if let Err(error) = proxy::run(config, client, clock, registry, tasks).await {
+                tracing::warn!(error = component::telemetry::chain(&error), "Services are not programmed");
+            }
+        });
     }
 }

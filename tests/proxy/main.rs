@@ -5,7 +5,10 @@
 
 mod ask;
 mod cases;
+mod diffs;
+mod faults;
 mod ipvs;
+mod namespace;
 mod network;
 mod table;
 mod uml;

@@ -36,6 +36,10 @@ pub(crate) fn of_policy(frontend: &Frontend, policy: &Policy, mut add: impl FnMu
     match shape(frontend, policy) {
         Some(shape) => {
             add(layout::SERVICES, plain(&key, Data::Verdict(Verdict::Goto(shape.name()))));
+            if let Some(timeout) = policy.affinity {
+                let remember = Verdict::Jump(layout::remember_name(timeout));
+                add(layout::STICKY, plain(&key, Data::Verdict(remember)));
+            }
         }
         None => {
             let verdict = match policy.unserved {
@@ -96,7 +100,7 @@ pub(crate) fn endpoint_of(family: Family, value: &[u8]) -> Option<(IpAddr, u16)>
     Some((address, u16::from_be_bytes(rest.get(..2)?.try_into().ok()?)))
 }
 
-/// The frontend and the endpoint of a client that is remembered.
+/// The frontend and the endpoint of a client that is remembered; of a node port with the address that was asked.
 #[must_use]
 pub(crate) fn remembered(family: Family, element: &Element) -> Option<(Frontend, (IpAddr, u16))> {
     let (_, frontend) = address_of(family, &element.key)?;

@@ -32,6 +32,10 @@ pub(crate) enum Expression {
     State { into: Register },
     /// Loads the conntrack status as a bit set.
     Status { into: Register },
+    /// Loads the destination that the connection's first packet came with, before any translation.
+    OriginalDestination { v6: bool, into: Register },
+    /// Loads the destination port that it came with.
+    OriginalPort { into: Register },
     /// Loads the type of the packet's source (or destination) address in the routing table.
     AddressType { source: bool, into: Register },
     /// Loads a random number of `offset..offset + modulus`.
@@ -48,7 +52,7 @@ pub(crate) enum Expression {
     Lookup { map: String, key: Register, into: Register },
     /// Takes the verdict that the map has for the key; goes on if it has none.
     LookupVerdict { map: String, key: Register },
-    /// Puts a key with its value into a map, or makes the one there young again. Ends the rule if the map is full.
+    /// Puts a key with its value into a map, or makes the one there young again.
     Remember { map: String, key: Register, value: Register, timeout: Duration },
     /// A verdict.
     Verdict(Verdict),
@@ -121,6 +125,10 @@ const META_IIFNAME: u32 = 6;
 const META_L4PROTO: u32 = 16;
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
+const CT_DESTINATION_PORT: u32 = 12;
+const CT_DESTINATION_V4: u32 = 20;
+const CT_DESTINATION_V6: u32 = 22;
+const ORIGINAL_DIRECTION: u8 = 0;
 const FIB_ADDRESS_TYPE: u32 = 3;
 const NUMGEN_RANDOM: u32 = 1;
 const DYNSET_UPDATE: u32 = 1;
@@ -139,7 +147,10 @@ impl Expression {
             Self::Protocol { .. } | Self::Mark { .. } | Self::SetMark { .. } | Self::InterfaceIn { .. } => {
                 "meta"
             }
-            Self::State { .. } | Self::Status { .. } => "ct",
+            Self::State { .. }
+            | Self::Status { .. }
+            | Self::OriginalDestination { .. }
+            | Self::OriginalPort { .. } => "ct",
             Self::AddressType { .. } => "fib",
             Self::Random { .. } => "numgen",
             Self::Constant { .. } | Self::Verdict(_) => "immediate",
@@ -172,6 +183,14 @@ impl Expression {
             Self::InterfaceIn { into } => load(body, META_IIFNAME, *into),
             Self::State { into } => load(body, CT_STATE, *into),
             Self::Status { into } => load(body, CT_STATUS, *into),
+            Self::OriginalDestination { v6, into } => {
+                load(body, if *v6 { CT_DESTINATION_V6 } else { CT_DESTINATION_V4 }, *into);
+                body.u8(3, ORIGINAL_DIRECTION);
+            }
+            Self::OriginalPort { into } => {
+                load(body, CT_DESTINATION_PORT, *into);
+                body.u8(3, ORIGINAL_DIRECTION);
+            }
             Self::SetMark { from } => {
                 body.be32(2, META_MARK);
                 register(body, 3, *from);

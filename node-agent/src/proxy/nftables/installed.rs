@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -60,6 +61,8 @@ impl Installed {
         let shapes: BTreeSet<Shape> =
             self.shapes.keys().filter(|(of, _)| *of == family).map(|(_, shape)| *shape).collect();
         let mut chains = layout::fixed_chains(family, &self.settings);
+        let timeouts: BTreeSet<Duration> = shapes.iter().filter_map(|shape| shape.affinity).collect();
+        chains.extend(timeouts.into_iter().map(|timeout| layout::remember_chain(family, timeout)));
         chains.extend(callees_first(shapes).iter().map(|shape| shape.chain(family, &self.settings)));
         chains
     }
@@ -137,6 +140,23 @@ impl Installed {
                 continue;
             }
             let edits = edits.entry(family).or_default();
+            let users = |shape: &Shape| self.shapes.get(&(family, *shape)).copied().unwrap_or(0);
+            let users_before =
+                |shape: &Shape| before.get(&(family, *shape)).copied().unwrap_or_else(|| users(shape));
+            let known = || self.shapes.keys().chain(before.keys()).filter(|(of, _)| *of == family);
+            let timeouts = |users: &dyn Fn(&Shape) -> usize| -> BTreeSet<Duration> {
+                known()
+                    .filter(|(_, shape)| users(shape) > 0)
+                    .filter_map(|(_, shape)| shape.affinity)
+                    .collect()
+            };
+            let (there, wanted) = (timeouts(&users_before), timeouts(&users));
+            for timeout in wanted.difference(&there) {
+                edits.chain_appears(layout::remember_chain(family, *timeout));
+            }
+            for timeout in there.difference(&wanted) {
+                edits.chain_goes(layout::remember_name(*timeout));
+            }
             for shape in callees_first(appear) {
                 edits.chain_appears(shape.chain(family, &self.settings));
             }

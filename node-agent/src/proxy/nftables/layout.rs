@@ -29,6 +29,8 @@ pub(crate) const RESTRICTED: &str = "restricted";
 pub(crate) const SOURCES: &str = "sources";
 /// Client and frontend, to the endpoint it used last.
 pub(crate) const AFFINITY: &str = "affinity";
+/// Frontends whose clients are remembered, to the chain that does it.
+pub(crate) const STICKY: &str = "sticky";
 /// Addresses whose other ports are closed.
 pub(crate) const CLUSTER_ADDRESSES: &str = "cluster-addresses";
 /// Pairs of an endpoint's address and the same address.
@@ -60,6 +62,8 @@ const BEHIND: i32 = -90;
 const SOURCE: i32 = 100;
 
 const MARK_FOR_MASQUERADE: &str = "mark-for-masquerade";
+const MARK_FOR_REMEMBERING: &str = "mark-for-remembering";
+const REMEMBER: &str = "remember-client";
 const MARK_UNLESS_POD: &str = "mark-unless-pod";
 const SERVICE_LOOKUP: &str = "find-service";
 const CHECKS: &str = "check-connection";
@@ -102,6 +106,7 @@ pub(crate) fn sets(family: Family) -> Vec<SetForm> {
         SetForm { ranges: true, ..form(SOURCES, &with(address), Value::Nothing) },
         form(ENDPOINTS, &with((MARK, 4)), endpoint.clone()),
         SetForm { dynamic: Some(AFFINITY_SIZE), ..form(AFFINITY, &client_and_frontend, endpoint) },
+        form(STICKY, &frontend, Value::Verdict),
         form(CLUSTER_ADDRESSES, &[address], Value::Nothing),
         form(HAIRPIN, &[address, address], Value::Nothing),
     ]
@@ -119,6 +124,7 @@ pub(crate) fn fixed_chains(family: Family, settings: &Settings) -> Vec<Chain> {
     let jump = |chain: &str| Expression::Verdict(Verdict::Jump(chain.to_owned()));
     let new_to = |chain| vec![[state_is_new(), vec![jump(chain)]].concat()];
     let find = vec![vec![jump(SERVICE_LOOKUP)]];
+    let behind = [new_to(REMEMBER), new_to(CLOSED_PORTS)].concat();
     vec![
         plain(REJECT, reject(family)),
         plain(MARK_FOR_MASQUERADE, vec![set_mark(settings.masquerade_mark)]),
@@ -126,13 +132,15 @@ pub(crate) fn fixed_chains(family: Family, settings: &Settings) -> Vec<Chain> {
         plain(SERVICE_LOOKUP, find_service(family, settings)),
         plain(CHECK_SOURCE, check_source(family)),
         plain(CHECKS, checks(family, settings)),
+        plain(MARK_FOR_REMEMBERING, vec![set_mark(remember_mark(settings))]),
+        plain(REMEMBER, remember(family, settings)),
         plain(CLOSED_PORTS, closed_ports(family)),
         base("filter-prerouting", "filter", PREROUTING, BEFORE, new_to(CHECKS)),
         base("filter-output", "filter", OUTPUT, BEFORE, new_to(CHECKS)),
         base("nat-prerouting", "nat", PREROUTING, DESTINATION, find.clone()),
         base("nat-output", "nat", OUTPUT, DESTINATION, find),
-        base("closed-prerouting", "filter", PREROUTING, BEHIND, new_to(CLOSED_PORTS)),
-        base("closed-output", "filter", OUTPUT, BEHIND, new_to(CLOSED_PORTS)),
+        base("behind-prerouting", "filter", PREROUTING, BEHIND, behind.clone()),
+        base("behind-output", "filter", OUTPUT, BEHIND, behind),
         base("nat-postrouting", "nat", POSTROUTING, SOURCE, masquerade(family, settings)),
     ]
 }
@@ -206,61 +214,92 @@ impl Shape {
                 pods(family, settings).into_iter().map(|from_pod| [from_pod, onwards.clone()].concat()),
             );
         }
-        match (self.endpoints, self.affinity) {
-            (0, _) => rules.push(vec![Expression::Verdict(Verdict::Drop)]),
-            (_, None) => rules.push(self.choose(family, None)),
-            (_, Some(timeout)) => {
-                rules.push(self.again(family, timeout));
-                rules.push(self.choose(family, Some(timeout)));
-                // When no more clients can be remembered.
-                rules.push(self.choose(family, None));
+        if self.endpoints == 0 {
+            rules.push(vec![Expression::Verdict(Verdict::Drop)]);
+        } else {
+            if self.affinity.is_some() {
+                rules.push(jump(MARK_FOR_REMEMBERING));
+                rules.push(self.again(family));
             }
+            rules.push(self.choose(family));
         }
         Chain { name: self.name(), hook: None, rules }
     }
 
     /// To an endpoint at random.
-    fn choose(&self, family: Family, remember: Option<Duration>) -> Vec<Expression> {
+    fn choose(&self, family: Family) -> Vec<Expression> {
         let words = Words::of(family);
         let offset = if self.entry == Entry::Inside { INSIDE } else { 0 };
-        let mut rule = self.load(family);
+        let mut rule = words.load_frontend(self.node_port);
         rule.push(Expression::Random { modulus: self.endpoints, offset, into: words.number });
         rule.push(Expression::Lookup {
             map: ENDPOINTS.to_owned(),
             key: words.destination,
             into: words.endpoint_address,
         });
-        if let Some(timeout) = remember {
-            rule.push(words.load_source());
-            rule.push(self.remember(words, timeout));
-        }
         rule.push(words.dnat(family));
         rule
     }
 
-    /// To the endpoint that the client used last.
-    fn again(&self, family: Family, timeout: Duration) -> Vec<Expression> {
+    /// To the endpoint that the client used last. The key has the address that was asked, also for a node port.
+    fn again(&self, family: Family) -> Vec<Expression> {
         let words = Words::of(family);
         let mut rule = vec![words.load_source()];
-        rule.extend(self.load(family));
+        rule.extend(words.load_frontend(false));
         rule.push(Expression::Lookup {
             map: AFFINITY.to_owned(),
             key: words.source,
             into: words.endpoint_address,
         });
-        rule.push(self.remember(words, timeout));
         rule.push(words.dnat(family));
         rule
     }
+}
 
-    fn remember(&self, words: Words, timeout: Duration) -> Expression {
-        let (key, value) = (words.source, words.endpoint_address);
-        Expression::Remember { map: AFFINITY.to_owned(), key, value, timeout }
-    }
+/// The name of the chain that remembers clients for so long.
+#[must_use]
+pub(crate) fn remember_name(timeout: Duration) -> String {
+    format!("remember-{}s", timeout.as_secs())
+}
 
-    fn load(&self, family: Family) -> Vec<Expression> {
-        Words::of(family).load_frontend(self.node_port)
-    }
+/// The chain that remembers clients for so long. It works behind the translation, where the packet itself says which
+/// endpoint was chosen: nft 1.0 cannot show a rule that takes a value from one map into another.
+#[must_use]
+pub(crate) fn remember_chain(family: Family, timeout: Duration) -> Chain {
+    let words = Words::of(family);
+    let mut rule = vec![words.load_source()];
+    rule.extend(words.load_original(false));
+    rule.extend(words.load_endpoint());
+    let (key, value) = (words.source, words.endpoint_address);
+    rule.push(Expression::Remember { map: AFFINITY.to_owned(), key, value, timeout });
+    Chain { name: remember_name(timeout), hook: None, rules: vec![rule] }
+}
+
+/// Connections that are marked for it; the mark is taken away, before anything routes by it. One that was not to a
+/// frontend with an address was to a node port.
+fn remember(family: Family, settings: &Settings) -> Vec<Vec<Expression>> {
+    let (words, into, mark) = (Words::of(family), Register(0), remember_mark(settings));
+    let marked = || [vec![Expression::Mark { into }], unless_bits(into, mark)].concat();
+    let look = || vec![Expression::LookupVerdict { map: STICKY.to_owned(), key: words.destination }];
+    let clear = vec![
+        Expression::Mark { into },
+        Expression::Bits {
+            register: into,
+            mask: (!mark).to_ne_bytes().to_vec(),
+            xor: 0_u32.to_ne_bytes().to_vec(),
+        },
+        Expression::SetMark { from: into },
+    ];
+    vec![
+        [marked(), words.load_original(false), look()].concat(),
+        [marked(), words.load_original(true), look()].concat(),
+        [marked(), clear].concat(),
+    ]
+}
+
+/// The bit next to the one for masquerading; it never leaves the two hooks around the translation.
+const fn remember_mark(settings: &Settings) -> u32 {
+    settings.masquerade_mark.rotate_left(1)
 }
 
 /// TCP gets a reset: an ICMP error that comes back while the client still holds the lock of its socket, as it does on

@@ -80,6 +80,24 @@ impl Words {
         ]
     }
 
+    /// Destination, protocol and port as they were before the translation; the unspecified address for a node port.
+    pub(crate) fn load_original(self, node_port: bool) -> Vec<Expression> {
+        let mut load = self.load_frontend(node_port);
+        if !node_port {
+            load[0] = Expression::OriginalDestination { v6: self.v6, into: self.destination };
+        }
+        load[2] = Expression::OriginalPort { into: self.port };
+        load
+    }
+
+    /// Where the packet goes now, as the value of a map of endpoints.
+    pub(crate) const fn load_endpoint(self) -> [Expression; 2] {
+        [
+            self.address(false, self.endpoint_address),
+            Expression::Transport { offset: 2, length: 2, into: self.endpoint_port },
+        ]
+    }
+
     pub(crate) fn dnat(self, family: Family) -> Expression {
         Expression::Dnat {
             v6: family == Family::V6,

@@ -188,12 +188,14 @@ fn is_unwanted(
     desired: &DataPlane,
     of: impl Fn(&Frontend) -> bool,
 ) -> bool {
-    let Some((frontend, endpoint)) = elements::remembered(family, element) else { return false };
+    let Some((asked, endpoint)) = elements::remembered(family, element) else { return false };
+    let node_port = Frontend::node_port(family, asked.protocol, asked.port);
+    let frontend = if desired.frontends.contains_key(&asked) { asked } else { node_port };
     let policy = desired.frontends.get(&frontend).filter(|policy| policy.affinity.is_some());
     let wanted = |policy: &super::model::Policy| {
         policy.reachable().any(|found| (found.address, found.port) == endpoint)
     };
-    of(&frontend) && !policy.is_some_and(|policy| wanted(policy))
+    (of(&asked) || of(&node_port)) && !policy.is_some_and(|policy| wanted(policy))
 }
 
 /// UDP flows that the edits leave without a reason: the kernel tracks them and would go on as before.
