@@ -8,6 +8,7 @@ mod cases;
 mod diffs;
 mod faults;
 mod ipvs;
+mod live;
 mod namespace;
 mod network;
 mod table;
