@@ -98,7 +98,7 @@ impl ControlPlane {
     /// A client with the identity of the service proxy.
     pub(crate) fn proxy_client(&self) -> Client {
         match &self.started {
-            Some((started, _)) => {
+            Some(started) => {
                 let proxy = User::new("system:kube-proxy", ["system:authenticated"]);
                 from_service(started.apiserver.as_user(proxy))
             }

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use component::metrics::Registry;
 use component::tasks::Tasks;
 use node_agent::containerd::{Containerd, ContainerdConfig, gateway, pod_cidr};
 use node_agent::{Config, RuntimeChoice, proxy};
@@ -98,7 +97,7 @@ impl Machine {
         // The cluster ends with this process, and its Services with it.
         config.cleanup_at_end = true;
         let (client, clock) = (cluster.proxy_client(), crew.clock.clone());
-        let (registry, tasks) = (Registry::of_process(), crew.nodes.clone());
+        let (registry, tasks) = (cluster.registry(), crew.nodes.clone());
         crew.nodes.spawn("proxy", async move {
             if let Err(error) = proxy::run(config, client, clock, registry, tasks).await {
                 tracing::warn!(error = component::telemetry::chain(&error), "Services are not programmed");
