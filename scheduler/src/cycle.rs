@@ -290,12 +290,10 @@ pub fn score(pod: &PodInfo, profile: &Profile, cluster: &Snapshot, nodes: &[&Nod
 /// The place of the greatest score; of equals, each is as likely as the others.
 pub(crate) fn best(scores: &[i64], random: &Random) -> usize {
     let top = scores.iter().copied().max().unwrap_or_default();
-    let tied: Vec<usize> = (0..scores.len()).filter(|at| scores[*at] == top).collect();
-    match tied.as_slice() {
-        [] => 0,
-        [only] => *only,
-        several => several[usize::try_from(random.below(several.len() as u64)).unwrap_or(0)],
-    }
+    let tied = || (0..scores.len()).filter(move |at| scores[*at] == top);
+    let ties = tied().count() as u64;
+    let nth = if ties > 1 { usize::try_from(random.below(ties)).unwrap_or(0) } else { 0 };
+    tied().nth(nth).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 use super::AcrossNodes;
 use super::across::SpreadRule;
 use super::plan::{Across, Plan};
-use super::shape::{FITS, Local, Shape};
+use super::shape::{FITS, Local, OUT, Shape};
 use super::sums::{Sum, World};
 use super::topology::{Domain, EMPTY, KeyId, NOWHERE};
 use crate::cache::Snapshot;
@@ -14,6 +14,7 @@ use crate::failure::{Failure, Rejections};
 use crate::framework::{MAX_NODE_SCORE, Profile, Verdict, Why};
 use crate::pod::PodInfo;
 use component::random::Random;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// What the plugins that look across nodes say, as they say it.
@@ -45,19 +46,23 @@ pub(super) struct Scratch {
     seen: Vec<bool>,
 }
 
+/// What is to be decided, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) pod: &'a Arc<PodInfo>,
+    pub(super) plan: &'a Plan,
+    pub(super) profile: &'a Profile,
+    pub(super) cluster: &'a Snapshot,
+    /// Chooses between equally good nodes.
+    pub(super) random: &'a Random,
+}
+
 /// Decides for a pod that nothing elsewhere concerns.
-pub(super) fn alone(
-    shape: &mut Shape,
-    pod: &Arc<PodInfo>,
-    plan: &Plan,
-    profile: &Profile,
-    cluster: &Snapshot,
-    random: &Random,
-    scratch: &mut Scratch,
-) -> Decision {
+pub(super) fn alone(shape: &Shape, question: &Question<'_>, scratch: &mut Scratch) -> Decision {
+    let Question { pod, cluster, random, .. } = *question;
     if cluster.promised_to(&pod.uid).is_some() {
         // What is kept counts the pod's own promise against it.
-        return promised(pod, plan, profile, cluster);
+        return promised(question);
     }
     match shape.feasible() {
         0 => Some(Err(Failure::nothing_fits(shape.rejections()))),
@@ -82,7 +87,8 @@ pub(super) fn alone(
 }
 
 /// A pod with a promise goes there if it fits; otherwise the plain path looks at the others.
-fn promised(pod: &Arc<PodInfo>, plan: &Plan, profile: &Profile, cluster: &Snapshot) -> Decision {
+fn promised(question: &Question<'_>) -> Decision {
+    let Question { pod, plan, profile, cluster, .. } = *question;
     let node = cluster.node(cluster.promised_to(&pod.uid)?)?;
     let local = Local::prepare(pod, plan, profile, cluster)?;
     let fits = local.ask_with_promised(pod, node, cluster).is_none();
@@ -110,25 +116,28 @@ fn kept_scores(shape: &Shape, scratch: &mut Scratch) {
 
 /// Decides for a pod that pods elsewhere concern.
 pub(super) fn across(
-    shape: &mut Shape,
+    shape: &Shape,
     across: &mut AcrossNodes,
-    pod: &Arc<PodInfo>,
-    plan: &Plan,
-    profile: &Profile,
+    question: &Question<'_>,
     world: &World<'_>,
-    random: &Random,
     scratch: &mut Scratch,
 ) -> Decision {
+    let Question { pod, plan, cluster, random, .. } = *question;
     let refuses = !across.resolved.rules.refuse_nothing();
-    let cluster = world.cluster;
     if cluster.promised_to(&pod.uid).is_some() {
         // Promised pods would have to be added to the sums.
-        return if refuses { None } else { promised(pod, plan, profile, cluster) };
+        return if refuses { None } else { promised(question) };
     }
     if refuses && cluster.has_promises() {
         return None;
     }
     let blocked = if refuses { across.blocked(world) } else { Vec::new() };
+    if across.resolved.rules.wish_nothing() && shape.scaled.iter().all(|scaled| scaled.some == 0) {
+        let free = Free::new(&blocked, world);
+        if let Some((at, feasible)) = best_free(shape, &free, random) {
+            return Some(Ok(placement(cluster, at, feasible)));
+        }
+    }
     find_feasible(shape, &blocked, world, scratch);
     match scratch.feasible.as_slice() {
         [] => {
@@ -154,23 +163,47 @@ pub(super) fn across(
     }
 }
 
-fn find_feasible(shape: &Shape, blocked: &[Blocked], world: &World<'_>, scratch: &mut Scratch) {
-    let feasible = &mut scratch.feasible;
-    feasible.clear();
-    let fits = shape.codes().iter().enumerate().filter(|(_, code)| **code == FITS).map(|(at, _)| at);
-    match blocked {
-        [] => feasible.extend(fits),
-        [one] => {
-            let domains = world.topology.domains(one.key);
-            feasible.extend(fits.filter(|at| !one.domains[domains[*at] as usize]));
+/// The best of the nodes that fit by what is kept of them alone, and among how many; `None`: there is none.
+fn best_free(shape: &Shape, free: &Free<'_>, random: &Random) -> Option<(usize, usize)> {
+    let totals =
+        || shape.totals().iter().enumerate().filter(move |(at, total)| **total != OUT && free.is(*at));
+    let (mut feasible, mut best, mut ties) = (0, OUT, 0);
+    for (_, total) in totals() {
+        feasible += 1;
+        match total.cmp(&best) {
+            Ordering::Greater => (best, ties) = (*total, 1),
+            Ordering::Equal => ties += 1,
+            Ordering::Less => {}
         }
-        several => {
-            let all: Vec<_> = several
-                .iter()
-                .map(|blocked| (world.topology.domains(blocked.key), &blocked.domains))
-                .collect();
-            let free = |at: &usize| !all.iter().any(|(domains, blocked)| blocked[domains[*at] as usize]);
-            feasible.extend(fits.filter(free));
+    }
+    let nth = if ties > 1 { usize::try_from(random.below(ties)).unwrap_or(0) } else { 0 };
+    let (at, _) = totals().filter(|(_, total)| **total == best).nth(nth)?;
+    Some((at, feasible))
+}
+
+fn find_feasible(shape: &Shape, blocked: &[Blocked], world: &World<'_>, scratch: &mut Scratch) {
+    let free = Free::new(blocked, world);
+    let fits = shape.codes().iter().enumerate().filter(|(at, code)| **code == FITS && free.is(*at));
+    scratch.feasible.clear();
+    scratch.feasible.extend(fits.map(|(at, _)| at));
+}
+
+/// Which nodes are in no domain that some rule refuses.
+struct Free<'a> {
+    /// For each key: the domain of each node, and whether it is refused.
+    keys: Vec<(&'a [Domain], &'a [bool])>,
+}
+
+impl<'a> Free<'a> {
+    fn new(blocked: &'a [Blocked], world: &World<'a>) -> Self {
+        let key = |blocked: &'a Blocked| (world.topology.domains(blocked.key), &*blocked.domains);
+        Self { keys: blocked.iter().map(key).collect() }
+    }
+
+    fn is(&self, at: usize) -> bool {
+        match self.keys.as_slice() {
+            [(domains, refused)] => !refused[domains[at] as usize],
+            keys => keys.iter().all(|(domains, refused)| !refused[domains[at] as usize]),
         }
     }
 }
@@ -324,26 +357,50 @@ impl AcrossNodes {
         }
     }
 
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "upstream's arithmetic")]
     fn score_wishes(&self, weight: i64, world: &World<'_>, scratch: &mut Scratch) {
-        let Scratch { feasible, totals, raw, .. } = scratch;
+        let Scratch { feasible, totals, raw, seen } = scratch;
+        if let [sum] = self.wishes.as_slice() {
+            // Nodes of one domain are worth the same: the arithmetic is done a domain.
+            let domains = world.topology.domains(sum.key());
+            seen.clear();
+            seen.resize(world.topology.size(sum.key()), false);
+            feasible.iter().for_each(|at| seen[domains[*at] as usize] = true);
+            raw.clear();
+            raw.extend((0..).zip(seen.iter()).map(|(domain, _)| of_domain(sum, domain)));
+            let there = || raw.iter().zip(seen.iter()).filter(|(_, seen)| **seen).map(|(raw, _)| *raw);
+            let range = (there().min().unwrap_or(0), there().max().unwrap_or(0));
+            raw.iter_mut().for_each(|raw| *raw = weight * share(*raw, range));
+            for (total, at) in totals.iter_mut().zip(feasible.iter()) {
+                *total += raw[domains[*at] as usize];
+            }
+            return;
+        }
         raw.clear();
         raw.resize(feasible.len(), 0);
         for sum in &self.wishes {
             let domains = world.topology.domains(sum.key());
             for (raw, at) in raw.iter_mut().zip(feasible.iter()) {
-                let domain = domains[*at];
-                *raw += if domain == NOWHERE { 0 } else { sum.at(domain) };
+                *raw += of_domain(sum, domains[*at]);
             }
         }
-        let least = raw.iter().copied().min().unwrap_or(0);
-        let range = raw.iter().copied().max().unwrap_or(0) - least;
-        if range > 0 {
-            for (total, raw) in totals.iter_mut().zip(raw.iter()) {
-                let share = (*raw - least) as f64 / range as f64;
-                *total += weight * (MAX_NODE_SCORE as f64 * share) as i64;
-            }
+        let range = (raw.iter().copied().min().unwrap_or(0), raw.iter().copied().max().unwrap_or(0));
+        for (total, raw) in totals.iter_mut().zip(raw.iter()) {
+            *total += weight * share(*raw, range);
         }
+    }
+}
+
+fn of_domain(sum: &Sum, domain: Domain) -> i64 {
+    if domain == NOWHERE { 0 } else { sum.at(domain) }
+}
+
+/// Where a raw score stands between the least and the greatest, 0 to 100; 0 when they are equal.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "upstream's arithmetic")]
+fn share(raw: i64, (least, most): (i64, i64)) -> i64 {
+    if most == least {
+        0
+    } else {
+        (MAX_NODE_SCORE as f64 * ((raw - least) as f64 / (most - least) as f64)) as i64
     }
 }
 

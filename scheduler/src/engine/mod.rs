@@ -28,7 +28,7 @@ use crate::framework::{Profile, Profiles};
 use crate::pod::PodInfo;
 use across::{Maker, Resolved, Rules};
 use component::random::Random;
-use decide::Scratch;
+use decide::{Question, Scratch};
 use log::{Log, What};
 use objects::{affinity, owner};
 use plan::Plan;
@@ -191,7 +191,7 @@ impl Engine {
         if affinity::named_nodes(pod.spec().affinity.as_deref()).is_some() {
             return self.decide_named(pod, profile, cluster);
         }
-        let shape = self.shape(pod, profile)?;
+        let shape = self.shape(pod, profile, cluster)?;
         let rules = self.rules(pod, shape, profile, cluster);
         let plan = self.plans.get(&profile.scheduler_name)?;
         let kept = self.shapes.get_mut(&shape)?;
@@ -199,32 +199,24 @@ impl Engine {
         if !kept.value.refresh(plan, profile, cluster, &self.log, self.order) {
             return None;
         }
+        let question = Question { pod, plan, profile, cluster, random };
         let Some(rules) = rules else {
-            return decide::alone(&mut kept.value, pod, plan, profile, cluster, random, &mut self.scratch);
+            return decide::alone(&kept.value, &question, &mut self.scratch);
         };
         let across = self.rules.get_mut(&rules)?;
         across.used = self.uses;
         let Self { tables, topology, log, order, .. } = self;
         let world = World { cluster, tables, topology, log, order: *order };
         across.value.refresh(kept.value.pod(), &world);
-        decide::across(
-            &mut kept.value,
-            &mut across.value,
-            pod,
-            plan,
-            profile,
-            &world,
-            random,
-            &mut self.scratch,
-        )
+        decide::across(&kept.value, &mut across.value, &question, &world, &mut self.scratch)
     }
 
-    fn shape(&mut self, pod: &Arc<PodInfo>, profile: &Profile) -> Option<ShapeId> {
+    fn shape(&mut self, pod: &Arc<PodInfo>, profile: &Profile, cluster: &Snapshot) -> Option<ShapeId> {
         self.uses += 1;
         let plan = self.plans.get(&profile.scheduler_name)?;
-        let hash = (plan.id, shape_hash(pod));
+        let hash = (plan.id, shape_hash(pod, cluster));
         let known = self.shapes_by_hash.get(&hash).into_iter().flatten();
-        if let Some(known) = known.copied().find(|id| self.shapes[id].value.fits(pod)) {
+        if let Some(known) = known.copied().find(|id| self.shapes[id].value.fits(pod, cluster)) {
             return Some(known);
         }
         let shape = Kept { value: Shape::new(pod.clone(), plan), used: self.uses };

@@ -75,7 +75,7 @@ impl Engine {
         if !plan.covers(profile, pod, cluster) {
             return None;
         }
-        let shape = self.shape(pod, profile)?;
+        let shape = self.shape(pod, profile, cluster)?;
         if self.rules(pod, shape, profile, cluster).is_some_and(|rules| self.refuses(rules)) {
             return None;
         }

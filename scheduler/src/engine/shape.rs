@@ -183,25 +183,31 @@ impl<'a> Local<'a> {
 }
 
 /// A hash of all that a shape's pods share.
-pub(super) fn shape_hash(pod: &PodInfo) -> u64 {
+pub(super) fn shape_hash(pod: &PodInfo, cluster: &Snapshot) -> u64 {
     let spec = pod.spec();
     let requests = &pod.requests;
     let amounts = (requests.milli_cpu, requests.memory, requests.ephemeral, &requests.scalars);
     let scoring = (pod.requests_for_scoring.milli_cpu, pod.requests_for_scoring.memory);
-    let texts = (pod.images(), &spec.node_selector, &spec.node_name, &pod.ports);
+    let texts = (known_images(pod, cluster), &spec.node_selector, &spec.node_name, &pod.ports);
     let affinity = spec.affinity.as_deref().map(|affinity| (affinity.node_affinity.is_some(), pod.terms()));
     let lists = (spec.tolerations.len(), spec.topology_spread_constraints.len(), affinity);
     hash_of(&(amounts, scoring, pod.priority, texts, lists))
 }
 
-/// True when scheduling cannot tell the two apart but by their namespace, labels and owner.
+/// What can be told of a pod by its images: those that any node has, and then how many it has in all.
+fn known_images<'p>(pod: &'p PodInfo, cluster: &Snapshot) -> (usize, Vec<&'p str>) {
+    let all = pod.images().iter().map(|image| &**image);
+    let known: Vec<&str> = all.filter(|image| cluster.nodes_with_image(image) > 0).collect();
+    (if known.is_empty() { 0 } else { pod.images().len() }, known)
+}
+
+/// True when scheduling cannot tell the two apart but by their namespace, labels, owner and images.
 fn same_shape(one: &PodInfo, other: &PodInfo) -> bool {
     let (a, b) = (one.spec(), other.spec());
     one.priority == other.priority
         && one.requests == other.requests
         && one.requests_for_scoring == other.requests_for_scoring
         && one.ports == other.ports
-        && one.images() == other.images()
         && a.node_name == b.node_name
         && a.node_selector == b.node_selector
         && a.tolerations == b.tolerations
@@ -229,8 +235,8 @@ impl Shape {
         }
     }
 
-    pub(super) fn fits(&self, pod: &PodInfo) -> bool {
-        same_shape(&self.pod, pod)
+    pub(super) fn fits(&self, pod: &PodInfo, cluster: &Snapshot) -> bool {
+        same_shape(&self.pod, pod) && known_images(&self.pod, cluster) == known_images(pod, cluster)
     }
 
     /// A pod of this shape.
