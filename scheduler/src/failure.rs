@@ -16,7 +16,7 @@ pub struct Failure {
     /// How many nodes there are.
     pub nodes: usize,
     /// What each node that was asked said, in the order they were asked.
-    pub rejections: Rejections,
+    pub rejections: Box<Rejections>,
     cause: Cause,
     /// What the attempt to make room said.
     pub room: Option<String>,
@@ -57,7 +57,7 @@ enum Cause {
 impl Failure {
     /// There is no node at all.
     pub fn no_nodes() -> Self {
-        Self { nodes: 0, rejections: Rejections::default(), cause: Cause::NoNodes, room: None }
+        Self { nodes: 0, rejections: Box::default(), cause: Cause::NoNodes, room: None }
     }
 
     /// `plugin` refused the pod whatever the nodes are like.
@@ -76,20 +76,20 @@ impl Failure {
 
     /// Every node that was asked refused; the others were ruled out by name by `ruled_out_by`.
     pub fn no_fit(nodes: usize, rejections: Vec<Rejection>, ruled_out_by: Vec<&'static str>) -> Self {
-        let rejections = rejections.into_iter().collect();
+        let rejections = Box::new(rejections.into_iter().collect());
         Self { nodes, rejections, cause: Cause::NoFit { ruled_out_by }, room: None }
     }
 
     /// Every node was asked and refused.
     pub fn nothing_fits(rejections: Rejections) -> Self {
         let cause = Cause::NoFit { ruled_out_by: Vec::new() };
-        Self { nodes: rejections.len(), rejections, cause, room: None }
+        Self { nodes: rejections.len(), rejections: Box::new(rejections), cause, room: None }
     }
 
     fn before_nodes(nodes: usize, plugins: Vec<&'static str>, verdict: Verdict) -> Self {
         Self {
             nodes,
-            rejections: Rejections::default(),
+            rejections: Box::default(),
             cause: Cause::Refused { plugins, verdict },
             room: None,
         }

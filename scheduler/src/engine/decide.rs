@@ -17,8 +17,11 @@ use component::random::Random;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+/// By whom, for how long, and what.
+type Said = (&'static str, fn(Why) -> Verdict, &'static str);
+
 /// What the plugins that look across nodes say, as they say it.
-const KINDS: [(&str, fn(Why) -> Verdict, &str); 5] = [
+const KINDS: [Said; 5] = [
     (
         "PodTopologySpread",
         Verdict::Never,
