@@ -87,12 +87,7 @@ impl Failure {
     }
 
     fn before_nodes(nodes: usize, plugins: Vec<&'static str>, verdict: Verdict) -> Self {
-        Self {
-            nodes,
-            rejections: Box::default(),
-            cause: Cause::Refused { plugins, verdict },
-            room: None,
-        }
+        Self { nodes, rejections: Box::default(), cause: Cause::Refused { plugins, verdict }, room: None }
     }
 
     /// The plugins whose change of mind could help, each once, by name.

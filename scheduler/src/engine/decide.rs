@@ -237,8 +237,8 @@ impl AcrossNodes {
         for sum in &self.near {
             let blocked = of_key(&mut all, sum.key(), world);
             blocked[NOWHERE as usize] = true;
-            for domain in 1..blocked.len() {
-                blocked[domain] |= !anywhere && sum.at(domain as Domain) <= 0;
+            for (domain, blocked) in (0..).zip(blocked.iter_mut()).skip(1) {
+                *blocked |= !anywhere && sum.at(domain) <= 0;
             }
         }
         for sum in self.far.iter().chain(&self.unwelcome) {
