@@ -72,6 +72,7 @@ impl Scene {
             namespace: None,
             node: node.map(str::to_owned),
             scheduler_address: None,
+            config: None,
             output: Default::default(),
             client: Default::default(),
         };

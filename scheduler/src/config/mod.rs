@@ -136,6 +136,16 @@ impl Config {
         Ok(File { leader_election: leader, ..File::for_names(names)? }.config("")?)
     }
 
+    /// What a file asks for, for questions that are asked outside of a running scheduler: nobody is elected.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or what it asks for cannot be done.
+    pub fn of_file(path: &std::path::Path) -> Result<Self, ConfigError> {
+        let leader = file::LeaderElection { leader_elect: Some(false), ..file::LeaderElection::default() };
+        Ok(File { leader_election: leader, ..File::read(path)? }.config("")?)
+    }
+
     /// Whose pods are scheduled.
     pub fn scheduler_names(&self) -> impl Iterator<Item = &str> {
         self.profiles.iter().map(|profile| profile.scheduler_name.as_str())

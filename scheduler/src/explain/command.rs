@@ -6,7 +6,7 @@ use super::find::{Question, ask};
 use super::look::explain;
 use super::render;
 use super::report::{By, Explanation};
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::pod::PodInfo;
 use crate::world::{ReadError, Reader, World};
 use clap::ValueEnum;
@@ -14,6 +14,7 @@ use component::args::ClientArgs;
 use component::clock::Clock;
 use objects::views::Pod;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Flags of `explain`.
@@ -34,6 +35,10 @@ pub struct Args {
     /// Where the scheduler serves, if it is not found by its lease
     #[arg(long, value_name = "HOST:PORT")]
     pub scheduler_address: Option<String>,
+
+    /// The scheduler's configuration, for the case that the scheduler cannot be asked
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 
     /// How to print it
     #[arg(short = 'o', long, value_enum, default_value_t)]
@@ -71,6 +76,9 @@ pub enum Error {
     /// No such node.
     #[error("there is no node {0}: check --node")]
     NoNode(String),
+    /// The configuration is not one.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The API server does not answer, or refuses.
     #[error("cannot read {what}")]
     Read {
@@ -133,12 +141,18 @@ pub async fn answer(
     match ask(reader, args.scheduler_address.as_deref(), question).await {
         Ok(explanation) => Ok(explanation),
         Err(why) => {
-            let explained = from_api(reader, &question, info.clone(), clock).await?;
+            let config = match &args.config {
+                Some(file) => Config::of_file(file)?,
+                None => Config::for_names(&[scheduler_name.to_owned()])?,
+            };
+            let profile =
+                if args.config.is_some() { "that of --config" } else { "upstream's default profile" };
+            let explained = from_api(reader, &question, info.clone(), config, clock).await?;
             let no_pod = || Error::NoPod { namespace: namespace.to_owned(), name: name.to_owned() };
             let mut explanation = explained.ok_or_else(no_pod)?;
+            let besides = explanation.source.note.take().map(|note| format!("; {note}")).unwrap_or_default();
             explanation.source.note = Some(format!(
-                "the scheduler could not be asked ({why}), so there are no records, and upstream's default \
-                 profile is assumed"
+                "the scheduler could not be asked ({why}), so there are no records, and {profile} is assumed{besides}"
             ));
             Ok(explanation)
         }
@@ -150,14 +164,19 @@ async fn from_api(
     reader: &Reader,
     question: &Question<'_>,
     pod: Arc<PodInfo>,
+    config: Config,
     clock: &Clock,
 ) -> Result<Option<Explanation>, Error> {
     let read = |source| Error::Read { what: "the cluster", source };
     let world = World::read(reader, false).await.map_err(read)?;
-    let config = Config::for_names(&[question.scheduler_name.to_owned()]).unwrap_or_default();
+    let notes = world.notes.clone();
     let state = world.into_state(Arc::new(config.profiles()), clock.now());
     let mut look = state.look(question.namespace, question.name);
     // One that has ended is no longer the scheduler's concern, but it can be told what became of it.
     look.pod.get_or_insert(pod);
-    Ok(explain(&look, question.node, By::Client, clock.now()))
+    let mut explanation = explain(&look, question.node, By::Client, clock.now());
+    if let Some(explanation) = explanation.as_mut().filter(|_| !notes.is_empty()) {
+        explanation.source.note = Some(notes.join("; "));
+    }
+    Ok(explanation)
 }

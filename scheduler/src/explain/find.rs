@@ -93,3 +93,59 @@ fn own_host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decisions::{Desk, Look};
+    use crate::explain::report::By;
+    use crate::explain::show;
+    use crate::framework::{Profile, Profiles};
+    use crate::plugins::fixtures::{cluster, node, requesting};
+    use component::clock::Clock;
+    use component::metrics::Registry;
+    use component::ready::Readiness;
+    use component::serve::{Endpoints, Health, Pages, Tls, serve_pages};
+    use component::tasks::Tasks;
+    use serde_json::json;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_scheduler_is_asked_at_its_own_port() {
+        let (tasks, pages, desk) = (Tasks::new(), Pages::default(), Desk::default());
+        show(&pages, &desk, &Clock::start());
+        let endpoints = Endpoints::new(Health::new(Readiness::new()), Registry::new()).with(pages);
+        let tls = Tls::self_signed(&["localhost"]).unwrap();
+        let address =
+            serve_pages("127.0.0.1:0".parse().unwrap(), Some(tls), endpoints, &tasks).await.unwrap();
+        let get = async |path: &str| direct(&address.to_string(), &format!("{DECISIONS}/{path}")).await;
+        let nobody = get("default/p").await.unwrap_err();
+        assert_eq!(nobody, "this scheduler does not lead: ask the holder of its lease");
+
+        let answering = desk.clone();
+        tasks.spawn_until_stopped("scheduler", async move {
+            let profiles = Profiles::new(vec![Profile::new("default-scheduler", crate::plugins::defaults())]);
+            let profiles = Arc::new(profiles);
+            let room = json!({"status": {"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "9"}}});
+            let mut questions = answering.sit().await;
+            while let Some(asked) = questions.recv().await {
+                let known = asked.name.as_deref() == Some("p");
+                let pod = known.then(|| requesting("p", json!({"cpu": "2"})));
+                let cluster = cluster([node("n", room.clone())]);
+                let look = Look { pod, cluster, profiles: profiles.clone(), ..Look::default() };
+                asked.answer.send(look).unwrap();
+            }
+        });
+        // The task has to take its seat first.
+        while get("default/p").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let told = get("default/p?node=n").await.unwrap();
+        assert_eq!((told.source.by, told.node.unwrap().fits), (By::Scheduler, false));
+        assert_eq!(told.fixes[0].text, "request at most 1 cpu (asks 2)");
+        assert_eq!(get("default/q").await.unwrap_err(), "no pod default/q here");
+        assert!(get("a/b/c").await.unwrap_err().ends_with("is the deepest path"));
+        assert!(direct("not an address", "/").await.unwrap_err().starts_with("this is no address"));
+        assert!(tasks.stop().await.is_empty());
+    }
+}

@@ -74,5 +74,8 @@ async fn explanation(
 }
 
 fn refusal(status: StatusCode, message: &str) -> (StatusCode, Value) {
-    (status, json!({ "message": message }))
+    let reason = if status == StatusCode::NOT_FOUND { "NotFound" } else { "ServiceUnavailable" };
+    let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "code": status.as_u16()});
+    (status, body)
 }

@@ -48,8 +48,12 @@ pub struct Args {
         value_parser = clap::value_parser!(u32).range(1..=COUNT_LIMIT))]
     pub count: u32,
 
+    /// The scheduler's configuration (KubeSchedulerConfiguration); upstream's default profile if absent
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// The scheduler whose pods are placed; may be given several times
-    #[arg(long = "scheduler-name", value_name = "NAME")]
+    #[arg(long = "scheduler-name", value_name = "NAME", conflicts_with = "config")]
     pub scheduler_names: Vec<String>,
 
     /// How to print it
@@ -113,7 +117,11 @@ pub async fn answer(args: &Args, reader: Option<&Reader>, clock: &Clock) -> anyh
         add.extend(free.take(args.count as usize).map(|name| (name, like.clone())));
     }
     let changes = NodeChanges { drain: args.drain.clone(), lose: args.lose.clone(), add };
-    let profiles = Arc::new(Config::for_names(&args.scheduler_names)?.profiles());
+    let config = match &args.config {
+        Some(file) => Config::of_file(file)?,
+        None => Config::for_names(&args.scheduler_names)?,
+    };
+    let profiles = Arc::new(config.profiles());
     Ok(simulate(world, &changes, manifests, &profiles, clock.now())?)
 }
 

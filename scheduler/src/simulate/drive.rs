@@ -83,7 +83,11 @@ impl Driven {
                 }
                 self.evicted.push((victim, node, preemptor));
             }
-            _ => {}
+            Effect::Extend { pod, .. } => {
+                let why = "an extender would be asked about it, which a simulation does not do";
+                self.refused.insert(pod.uid.clone(), why.to_owned());
+            }
+            Effect::Unnominate { .. } | Effect::Placed { .. } => {}
         }
     }
 
@@ -94,6 +98,11 @@ impl Driven {
     }
 }
 
+/// The identity of the pod that stands in for another.
+pub(super) fn again_uid(uid: &str) -> String {
+    format!("{uid}, again")
+}
+
 /// The pod that its owner makes in its place; `None` when nobody does, or only for the same node.
 pub(super) fn again(pod: &Pod) -> Option<Arc<Pod>> {
     let owner = controller_of(&pod.metadata)?;
@@ -101,7 +110,7 @@ pub(super) fn again(pod: &Pod) -> Option<Arc<Pod>> {
         return None;
     }
     let mut again = pod.clone();
-    again.metadata.uid = Some(format!("{}, again", pod.uid()));
+    again.metadata.uid = Some(again_uid(pod.uid()));
     again.metadata.deletion_timestamp = None;
     again.spec.node_name = None;
     again.status = PodStatus::default();

@@ -22,13 +22,14 @@ use crate::framework::Profiles;
 use crate::pod::{NodeName, PodInfo, Uid};
 use crate::world::World;
 use changes::Aftermath;
-use drive::{Driven, drive};
+use drive::{Driven, again_uid, drive};
 use fullness::fullness;
 use jiff::Timestamp;
 use objects::owner::controller_of;
 use objects::views::Pod;
 use report::{Origin, PodOutcome, Preempted, Report};
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use workloads::Wanted;
 
@@ -90,17 +91,13 @@ fn report(
     (profiles, now): (&Profiles, Timestamp),
 ) -> Report {
     let name = |pod: &Pod| format!("{}/{}", pod.namespace(), pod.name());
-    let from = |pod: &Pod| {
-        let displaced = aftermath.displaced.iter().find(|(other, _)| other.uid() == pod.uid());
-        let evicted = || {
-            let its = |victim: &PodInfo| pod.uid().strip_suffix(", again") == Some(&*victim.uid);
-            driven.evicted.iter().find(|(victim, ..)| its(victim)).map(|(_, node, _)| node.to_string())
-        };
-        displaced.map(|(_, node)| node.clone()).or_else(evicted)
-    };
-    let outcome = |Wanted { pod, owner, origin }: &Wanted| {
+    let displaced = aftermath.displaced.iter().map(|(pod, node)| (pod.uid().to_owned(), node.clone()));
+    let evicted = driven.evicted.iter().map(|(victim, node, _)| (again_uid(&victim.uid), node.to_string()));
+    let mut from: BTreeMap<String, String> = displaced.chain(evicted).collect();
+    let victims: BTreeSet<&Uid> = driven.evicted.iter().map(|(victim, ..)| &victim.uid).collect();
+    let mut outcome = |Wanted { pod, owner, origin }: &Wanted| {
         let uid = Uid::of(pod);
-        let gone = driven.evicted.iter().any(|(victim, ..)| victim.uid == uid);
+        let gone = victims.contains(&uid);
         let node = driven.placed.get(&uid).map(ToString::to_string);
         let node = node.or_else(|| pod.node_name().map(str::to_owned)).filter(|_| !gone);
         let why = || match gone {
@@ -116,7 +113,7 @@ fn report(
             pod: name(pod),
             owner: owner.clone(),
             origin: *origin,
-            from: from(pod),
+            from: from.remove(pod.uid()),
             message: node.is_none().then(why).flatten(),
             node,
         }
@@ -128,7 +125,7 @@ fn report(
     });
     Report {
         at: now,
-        pods: wanted.iter().map(outcome).collect(),
+        pods: wanted.iter().map(&mut outcome).collect(),
         preempted: preempted.collect(),
         lost: aftermath.lost,
         held: aftermath.held,

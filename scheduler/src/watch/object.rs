@@ -25,6 +25,10 @@ pub(crate) fn event(kind: &str, object: Value) -> Result<Option<Event>, serde_js
         "CSIDriver" => Event::Related(Related::CsiDriver(read(object)?)),
         "CSIStorageCapacity" => Event::Related(Related::Capacity(read(object)?)),
         "VolumeAttachment" => Event::Related(Related::Attachment(read(object)?)),
+        "ResourceClaim" => Event::Related(Related::DeviceClaim(read(object)?)),
+        "ResourceSlice" => Event::Related(Related::Slice(read(object)?)),
+        "DeviceClass" => Event::Related(Related::DeviceClass(read(object)?)),
+        "PodGroup" => Event::Related(Related::Group(read(object)?)),
         _ => return Ok(None),
     }))
 }

@@ -63,6 +63,25 @@ pub const KINDS: &[Kind] = &[
         Use::Scheduling,
     ),
     Kind::new(
+        "resource.k8s.io/v1",
+        "ResourceClaim",
+        "/apis/resource.k8s.io/v1/resourceclaims",
+        Use::Scheduling,
+    ),
+    Kind::new(
+        "resource.k8s.io/v1",
+        "ResourceSlice",
+        "/apis/resource.k8s.io/v1/resourceslices",
+        Use::Scheduling,
+    ),
+    Kind::new("resource.k8s.io/v1", "DeviceClass", "/apis/resource.k8s.io/v1/deviceclasses", Use::Scheduling),
+    Kind::new(
+        "scheduling.k8s.io/v1alpha2",
+        "PodGroup",
+        "/apis/scheduling.k8s.io/v1alpha2/podgroups",
+        Use::Scheduling,
+    ),
+    Kind::new(
         "scheduling.k8s.io/v1",
         "PriorityClass",
         "/apis/scheduling.k8s.io/v1/priorityclasses",
