@@ -14,5 +14,6 @@ mod node_loss;
 mod requests;
 mod rolling_update;
 mod scheduling;
+mod simulate;
 mod smoke;
 mod watches;

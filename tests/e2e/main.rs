@@ -8,6 +8,7 @@ mod cluster;
 mod names;
 mod nodes;
 mod ports;
+mod questions;
 mod reads;
 mod streams;
 mod survival;
