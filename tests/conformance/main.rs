@@ -7,6 +7,7 @@ mod components;
 mod dns;
 mod endpoints;
 mod explain;
+mod extenders;
 mod garbage;
 mod machinery;
 mod namespaces;

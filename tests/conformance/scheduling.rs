@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use component::informers::Informers;
 use component::leader::LeaderConfig;
+use component::metrics::Registry;
+use component::random::Random;
 use harness::cluster::TestCluster;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Event, Node, Pod, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use scheduler::Config;
+use scheduler::{Config, Surroundings};
 use serde_json::{Value, json};
 
 const SEED: u64 = 3;
@@ -351,6 +354,55 @@ async fn a_restart_among_pending_pods_loses_and_doubles_none() {
         let name = format!("n{node}");
         let on = nodes.iter().filter(|bound| **bound == name).count();
         assert!((1..=33).contains(&on), "{name} has {on}");
+    }
+    scene.cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_that_race_for_the_same_pods_bind_each_once_and_evict_none() {
+    const NODES: usize = 10;
+    const PODS: usize = 200;
+    let scene = Scene::without_scheduler().await;
+    for node in 0..NODES {
+        scene.node(&format!("n{node}"), json!({}), json!({})).await;
+    }
+    // Both take all of them, as two copies without an election would.
+    let registries = [Registry::new(), Registry::new()];
+    for (seed, registry) in (1..).zip(&registries) {
+        let (client, clock) = (scene.cluster.client.clone(), scene.cluster.clock.clone());
+        let (tasks, registry) = (scene.cluster.tasks.child(), registry.clone());
+        scene.cluster.tasks.spawn("scheduler", async move {
+            let informers = Informers::new(client.clone(), tasks.child(), clock.clone());
+            let random = Random::from_seed(seed);
+            let measured = Surroundings::measured(client, informers, clock, registry);
+            let surroundings = Surroundings { random, ..measured };
+            scheduler::run_in(Config::default(), surroundings, tasks).await.expect("has no lease to lose");
+        });
+    }
+    for pod in 0..PODS {
+        scene.pod(&format!("p{pod}"), "60m", json!({})).await;
+    }
+    let all = async || scene.pods().list(&ListParams::default()).await.unwrap().items;
+    let node = |pod: &Pod| pod.spec.as_ref()?.node_name.clone();
+    let placed = scene.cluster.eventually("all are bound", async || {
+        let pods = all().await;
+        let bound = pods.iter().filter_map(node).count();
+        if bound == PODS { Ok(pods) } else { Err(bound) }
+    });
+    let placed: Vec<_> = placed.await.iter().filter_map(node).collect();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let pods = all().await;
+    assert_eq!(pods.iter().filter_map(node).collect::<Vec<_>>(), placed, "nothing moves afterwards");
+    assert!(pods.iter().all(|pod| pod.metadata.deletion_timestamp.is_none()), "none is evicted");
+    let shown = registries.map(|registry| registry.encode());
+    let overtaken = "scheduler_schedule_attempts_total{result=\"error\",profile=\"default-scheduler\"}";
+    assert!(shown.iter().any(|text| text.contains(overtaken)), "neither was ever overtaken: {}", shown[0]);
+    for text in &shown {
+        assert!(
+            text.contains("scheduler_cache_size{type=\"assumed_pods\"} 0"),
+            "assumptions are left: {text}"
+        );
+        assert!(text.contains("scheduler_pending_pods{queue=\"backoff\"} 0"), "pods are left: {text}");
     }
     scene.cluster.stop().await;
 }

@@ -138,7 +138,10 @@ fn log(data_dir: &Path) -> Stdio {
 
 /// The child gets SIGTERM when we die, so that a failed test leaves no cluster behind. Linux ties that to the
 /// *thread* that spawned it, so the spawning thread must outlive the test.
-fn spawn_on_a_lasting_thread(mut command: Command) -> Child {
+///
+/// # Panics
+/// When the program cannot be started.
+pub fn spawn_on_a_lasting_thread(mut command: Command) -> Child {
     let (sender, child) = mpsc::channel();
     std::thread::spawn(move || {
         #[expect(unsafe_code, reason = "a signal at the parent's death is set between fork and exec")]
