@@ -11,7 +11,7 @@ PORT ?= 6443
 PACKAGES_UP := containerd:containerd runc:runc iptables:iptables ip:iproute2 /usr/lib/cni/bridge:containernetworking-plugins
 PACKAGES_TEST := $(PACKAGES_UP) busybox:busybox-static socat:socat nft:nftables linux.uml:user-mode-linux kmod:kmod
 
-.PHONY: help up build test lint bench bench-dns bench-scheduler fuzz-scheduler needs-up needs-test golden
+.PHONY: help up build test lint bench bench-dns bench-proxy bench-scheduler fuzz-scheduler needs-up needs-test golden
 help:
 	@grep -E '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
 
@@ -35,6 +35,10 @@ bench: ## every benchmark: prints tables, writes target/bench/NAME.json
 
 bench-dns: ## questions a second and the time of one with 10,000 Services, beside a UDP echo server
 	cargo bench -p tests --bench dns
+
+bench-proxy: ## the service proxy at 1,000 to 30,000 services, both back ends, beside kube-proxy's layouts (root)
+	@tests/install.sh ip:iproute2 nft:nftables ipvsadm:ipvsadm linux.uml:user-mode-linux kmod:kmod busybox:busybox-static
+	cargo bench -p tests --bench proxy
 
 bench-scheduler: ## the scheduler end to end; ONLY=text NODES=n LIMIT=seconds choose and cut rows
 	cargo bench -p tests --bench scheduler -- $(if $(ONLY),--only "$(ONLY)") $(if $(NODES),--nodes $(NODES)) $(if $(LIMIT),--limit $(LIMIT))

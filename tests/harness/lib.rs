@@ -11,4 +11,5 @@ pub mod image;
 pub mod kubectl;
 pub mod nodes;
 pub mod process;
+pub mod uml;
 pub mod wire;

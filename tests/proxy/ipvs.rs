@@ -9,8 +9,10 @@ use component::clock::Clock;
 use node_agent::proxy::Backend;
 use node_agent::proxy::ipvs::{Ipvs, Options, ReachMode};
 
+use harness::uml;
+
 use crate::network::Network;
-use crate::{table, uml};
+use crate::table;
 
 #[test]
 fn ipvs_answers_as_the_table_says() {

@@ -9,7 +9,7 @@ mod diffs;
 mod faults;
 mod ipvs;
 mod live;
+mod loss;
 mod namespace;
 mod network;
 mod table;
-mod uml;

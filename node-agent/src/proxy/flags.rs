@@ -447,7 +447,7 @@ ipvs: {scheduler: lc, strictARP: true, excludeCIDRs: [10.9.0.0/16], minSyncPerio
             (format!("{head}clusterCIDR: x\n"), "clusterCIDR: \"x\""),
             (format!("{head}detectLocalMode: BridgeInterface\n"), "needs the name"),
             (format!("{head}healthzBindAddress: nowhere\n"), "healthzBindAddress"),
-            (format!("{head}nftables: {{syncPeriod: 5}}\n"), "KubeProxyConfiguration"),
+            (format!("{head}nftables: {{syncPeriod: 5}}\n"), "syncPeriod: \"5\""),
             ("a: [".to_owned(), "is no KubeProxyConfiguration"),
         ];
         for (text, part) in table {

@@ -319,14 +319,25 @@ impl Ipvs {
     }
 
     /// UDP flows that a step leaves leading nowhere.
-    fn stale(&self, step: &Step) -> Option<Stale> {
-        let Step::Delete(key, endpoint) = step else { return None };
+    fn stale(&self, step: &Step) -> Vec<Stale> {
+        let (key, endpoints) = match step {
+            Step::Delete(key, endpoint) => (key, vec![*endpoint]),
+            Step::DeleteServer(key) => (
+                key,
+                self.servers.get(key).map(|it| it.destinations.keys().copied().collect()).unwrap_or_default(),
+            ),
+            _ => return Vec::new(),
+        };
         let frontend = match key {
             ServerKey::Address { .. } => wanted::frontend_named(key),
             ServerKey::Mark { mark, .. } => self.numbers.owner(mark >> wanted::MARK_SHIFT),
         };
-        let frontend = frontend.filter(|frontend| frontend.protocol == Layer4::Udp)?;
-        Some(Stale { frontend, endpoint: Some((endpoint.address, endpoint.port)) })
+        let Some(frontend) = frontend.filter(|frontend| frontend.protocol == Layer4::Udp) else {
+            return Vec::new();
+        };
+        let stale =
+            |endpoint: DestinationKey| Stale { frontend, endpoint: Some((endpoint.address, endpoint.port)) };
+        endpoints.into_iter().map(stale).collect()
     }
 
     /// A frontend whose last virtual server went in this sync gives back what it kept for it at once.

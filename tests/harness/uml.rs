@@ -1,7 +1,7 @@
-//! Runs a test of this binary inside a user-mode kernel, which has ip_vs where this kernel has not.
+//! Runs this binary once more, inside a user-mode kernel, which has ip_vs where this kernel has not.
 //!
-//! Promise: the guest is this very binary, started with the name of one test; the machine's files are visible to it,
-//! and it writes only below a temporary directory. Its exit code and what it printed come back. The kernel and its
+//! Promise: the guest is this very binary with other arguments; the machine's files are visible to it, and it writes
+//! only below a temporary directory. Its exit code and what it printed come back. The kernel and its
 //! modules are those of the package user-mode-linux; modules load by themselves when they are needed.
 
 use std::fs;
@@ -17,45 +17,47 @@ const LIMIT_SECONDS: &str = "300";
 /// For a guest that ended without an exit code.
 const NO_CODE: i32 = 99;
 
-/// Memory of the guest.
-const MEMORY: &str = "mem=512M";
-
 /// Whether this is the guest.
-pub(crate) fn is_inside() -> bool {
+pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
 /// Runs `work` if this is the guest, otherwise test `name` of this binary in a guest, and what that printed is shown
 /// if it failed.
-pub(crate) fn in_guest(name: &str, work: impl FnOnce()) {
+///
+/// # Panics
+/// When the test fails there, or when there is no user-mode kernel here: says how to get it.
+pub fn in_guest(name: &str, work: impl FnOnce()) {
     if is_inside() {
         return work();
     }
-    let (code, printed) = run(name);
+    let (code, printed) = run(&[name, "--exact", "--nocapture", "--test-threads=1"], "512M");
     assert_eq!(code, 0, "inside the user-mode kernel:\n{printed}");
     for line in printed.lines().filter(|line| line.starts_with(FIGURE)) {
-        eprintln!("{line}");
+        crate::bench::say(line);
     }
 }
 
 /// Lines that begin so are shown of a guest that succeeded.
-pub(crate) const FIGURE: &str = "figure:";
+pub const FIGURE: &str = "figure:";
 
-/// Runs a test in a guest; its exit code and what it printed.
+/// Runs this binary with `arguments` in a guest of so much memory; its exit code and what it printed.
 ///
 /// # Panics
 /// When there is no user-mode kernel here: says how to get it.
-fn run(name: &str) -> (i32, String) {
+pub fn run(arguments: &[&str], memory: &str) -> (i32, String) {
     let kernel = find(&["/usr/bin/linux.uml", "/usr/bin/linux"]);
     let modules = find(&["/usr/lib/uml/modules"]);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let init = directory.path().join("init");
-    fs::write(&init, script(&modules, directory.path(), name)).expect("write the guest's start script");
+    fs::write(&init, script(&modules, directory.path(), &arguments.join(" ")))
+        .expect("write the guest's start script");
     fs::set_permissions(&init, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("permissions");
     let output = Command::new("timeout")
         .arg(LIMIT_SECONDS)
         .arg(&kernel)
-        .args(["rootfstype=hostfs", "rootflags=/", "rw", MEMORY, "con=null", "con0=fd:0,fd:1", "quiet"])
+        .args(["rootfstype=hostfs", "rootflags=/", "rw", "con=null", "con0=fd:0,fd:1", "quiet"])
+        .arg(format!("mem={memory}"))
         .arg(format!("init={}", init.display()))
         .arg(format!("uml_dir={}", directory.path().display()))
         .stdin(Stdio::null())
@@ -74,7 +76,7 @@ fn find(paths: &[&str]) -> PathBuf {
 }
 
 /// The guest's first process. `/run` is fresh, so that namespaces of the guest are not the machine's.
-fn script(modules: &Path, directory: &Path, test: &str) -> String {
+fn script(modules: &Path, directory: &Path, arguments: &str) -> String {
     let (modules, directory) = (modules.display(), directory.display());
     let binary = std::env::current_exe().expect("this binary");
     let binary = binary.display();
@@ -86,7 +88,7 @@ ln -s {modules} /run/k/lib/modules
 printf '#!/bin/sh\nexec /sbin/modprobe -d /run/k "$@"\n' > /run/modprobe; chmod +x /run/modprobe
 echo /run/modprobe > /proc/sys/kernel/modprobe
 /run/modprobe -a ipv6 br_netfilter; ip link set lo up
-{binary} {test} --exact --nocapture --test-threads=1
+{binary} {arguments}
 echo $? > {directory}/code; exec busybox poweroff -f
 "#
     )
