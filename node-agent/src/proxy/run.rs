@@ -64,7 +64,7 @@ pub async fn run(
     let mut follower = Follower::start(&informers, &config, metrics.clone(), clock.clone());
     let state = State::new(clock.clone());
     tokio::select! {
-        () = tasks.stopping() => return Ok(()),
+        () = tasks.stopping() => Ok(()),
         locked = lock() => {
             let _held = locked?;
             // Here and not before: two back ends may not prepare the kernel at the same time.

@@ -232,7 +232,8 @@ impl Profiles {
 
     /// Where a pod refused by `rejectors` is to be found when a change of this kind comes, one that [`Self::wakeups`] has.
     pub(crate) fn lacks(&self, pod: &PodInfo, rejectors: &[&'static str], kind: Wakeup) -> Vec<Lack> {
-        let Some(profile) = self.of(pod).filter(|_| !rejectors.is_empty()) else {
+        let by_plugins = !rejectors.is_empty() && !rejectors.contains(&EXTENDER);
+        let Some(profile) = self.of(pod).filter(|_| by_plugins) else {
             return vec![Lack::Anything];
         };
         let plugins = rejectors.iter().filter_map(|name| profile.plugin(name));

@@ -28,10 +28,13 @@ pub struct DataPlane {
     /// By service.
     pub health_checks: BTreeMap<Key, HealthCheck>,
     pub settings: Settings,
-    plans: FxHashMap<Key, Box<[(Frontend, Arc<Policy>)]>>,
+    plans: FxHashMap<Key, Plan>,
     /// Frontends that several services claim, and all their claims.
     contested: BTreeMap<Frontend, BTreeMap<Arc<PortName>, Arc<Policy>>>,
 }
+
+/// What one service asks for.
+type Plan = Box<[(Frontend, Arc<Policy>)]>;
 
 /// What can differ since the last sync.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
