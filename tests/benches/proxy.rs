@@ -9,7 +9,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use component::clock::Clock;
 use component::informers::Key;
@@ -22,6 +22,7 @@ use node_agent::proxy::model::{
 };
 use node_agent::proxy::{Backend, Nftables};
 use serde_json::json;
+use tokio::time::Instant;
 
 const SIZES: [usize; 3] = [1_000, 10_000, 30_000];
 /// The aims for the largest size: full sync, one change, memory.
