@@ -3,6 +3,8 @@
 //! Needs root. Each test builds its own small network (`network`), so that nothing of the machine is touched but
 //! namespaces and links with names of their own, which go when the test ends.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
+
 mod ask;
 mod cases;
 mod diffs;
