@@ -142,7 +142,7 @@ impl Cluster {
                 Some(lease) if holder(&lease).is_some() && holder(&lease) != not.and_then(holder) => {
                     Ok(lease)
                 }
-                other => Err(other),
+                other => Err(Box::new(other)),
             }
         })
     }

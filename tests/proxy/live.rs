@@ -104,7 +104,7 @@ async fn checks(
     replace(slices, slice("10.244.0.11", "node")).await;
     answers(network, VIP, "pod1").await;
     let during = syncs(registry) - before;
-    println!("{FLOOD} changes of a slice: {during} syncs");
+    harness::bench::say(&format!("{FLOOD} changes of a slice: {during} syncs"));
     assert!(during < FLOOD as u64 / 2, "{during} syncs");
 
     services.delete("web", &Default::default()).await.unwrap();

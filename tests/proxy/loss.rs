@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use component::clock::Clock;
 use component::informers::Key;
@@ -22,6 +22,7 @@ use node_agent::proxy::model::{Changes, DataPlane, EndpointSlice, Service, plan_
 use node_agent::proxy::netlink::{Protocol, Socket, conntrack};
 use node_agent::proxy::{Backend, Nftables, Report, SyncError};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::cases::settings;
 use crate::network::Network;
