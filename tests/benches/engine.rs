@@ -276,14 +276,14 @@ fn anti_affinity(_: usize) -> Value {
 
 fn preferred(at: usize) -> Value {
     let wish = json!([{"weight": 1, "podAffinityTerm": term("kubernetes.io/hostname", "red")}]);
-    let kind = if at % 2 == 0 { "podAffinity" } else { "podAntiAffinity" };
+    let kind = if at.is_multiple_of(2) { "podAffinity" } else { "podAntiAffinity" };
     let affinity = json!({kind: {"preferredDuringSchedulingIgnoredDuringExecution": wish}});
     pod("10m", json!({"color": "red"}), json!({"affinity": affinity}))
 }
 
 fn unschedulable(at: usize) -> Value {
     // Every second one fits, as in upstream's test.
-    pod(if at % 2 == 0 { "9" } else { "10m" }, json!({"app": "big"}), json!({}))
+    pod(if at.is_multiple_of(2) { "9" } else { "10m" }, json!({"app": "big"}), json!({}))
 }
 
 /// Four pods that fill a node.
