@@ -24,7 +24,7 @@ enum Command {
     /// The scheduler alone, for any cluster.
     Scheduler(scheduler::Args),
     /// The node agent alone, for any cluster.
-    NodeAgent(node_agent::Args),
+    NodeAgent(Box<node_agent::Args>),
     /// The cluster's DNS server alone, for any cluster.
     Dns(addons::dns::Args),
     /// Say why a pod is where it is, why it waits, and what would help.
@@ -98,7 +98,7 @@ impl Args {
             Command::Apiserver(args) => apiserver::command(args).await,
             Command::Controllers(args) => controllers::command(args).await,
             Command::Scheduler(args) => scheduler::command(args).await,
-            Command::NodeAgent(args) => node_agent::command(args).await,
+            Command::NodeAgent(args) => node_agent::command(*args).await,
             Command::Dns(args) => addons::dns::command(args).await,
             Command::Explain(args) => scheduler::explain::command(args).await,
             Command::Simulate(args) => scheduler::simulate::command(args).await,
