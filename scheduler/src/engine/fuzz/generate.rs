@@ -10,7 +10,7 @@ use crate::plugins::{self, InterPodAffinity, NodeResourcesFit, PodTopologySpread
 use crate::pod::PodInfo;
 use crate::preempt::Budget;
 use component::random::Random;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use objects::labels::Selector;
 use objects::views::Node;
 use serde_json::{Map, Value, json};
@@ -29,11 +29,13 @@ pub(super) struct Generator {
     names: u64,
     /// Pods are made from few templates, as sets make them.
     templates: Vec<Value>,
+    /// Seconds that have passed.
+    passed: u64,
 }
 
 impl Generator {
     pub(super) fn new(seed: u64) -> Self {
-        Self { random: Random::from_seed(seed), names: 0, templates: Vec::new() }
+        Self { random: Random::from_seed(seed), names: 0, templates: Vec::new(), passed: 0 }
     }
 
     pub(super) fn below(&mut self, bound: u64) -> u64 {
@@ -96,10 +98,11 @@ impl Generator {
         (0..self.below(3)).map(|_| budget(self)).collect()
     }
 
-    /// Mostly after every pod has started.
+    /// A time no earlier than the last; pods start within the first minute.
     pub(super) fn now(&mut self) -> Timestamp {
-        let (minute, second) = (u64::from(!self.rarely(5)), self.below(60));
-        format!("2026-01-01T00:0{minute}:{second:02}Z").parse().unwrap()
+        self.passed += self.below(5);
+        let first: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        first + SignedDuration::from_secs(i64::try_from(self.passed).unwrap())
     }
 
     pub(super) fn node(&mut self) -> Arc<Node> {

@@ -32,7 +32,7 @@ fn the_engine_decides_as_the_plain_path_does() {
     let Tally { placed, refused, plain, rooms, victims, .. } = tally;
     eprintln!("{tally:?}");
     assert!(placed > pods / 5 && refused > pods / 20, "the clusters are neither empty nor full: {tally:?}");
-    assert!(rooms > pods / 50 && victims > pods / 50, "room is looked for, and found: {tally:?}");
+    assert!(rooms > pods / 50 && victims > pods / 100, "room is looked for, and found: {tally:?}");
     assert!(plain < pods / 4, "the engine decides most of them: {tally:?}");
 }
 
