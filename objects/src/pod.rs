@@ -102,7 +102,7 @@ pub fn available_in(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Option
 
 /// Sorts the pods of a set so that the first is the first to go when the set shrinks: unassigned, pending, not
 /// ready, cheap, doubled up on a node (as counted in `related`), ready for less time, restarted more often, younger.
-/// Times are compared by order of magnitude (KEP-2185), then by UID.
+/// Times are compared by order of magnitude (KEP-2185); the UID decides in the end.
 pub fn sort_for_deletion(pods: &mut [Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) {
     let mut on_node: BTreeMap<&str, usize> = BTreeMap::new();
     for pod in related.iter().filter(|pod| is_active(pod)) {
@@ -124,11 +124,12 @@ pub fn deletion_order(a: &Pod, b: &Pod, ranks: (usize, usize), now: Timestamp) -
         .then_with(|| deletion_cost(a).cmp(&deletion_cost(b)))
         .then_with(|| ranks.1.cmp(&ranks.0))
         .then_with(|| match both_ready {
-            true => younger_first(a, b, ready_since(a), ready_since(b), now),
+            true => younger_first(ready_since(a), ready_since(b), now),
             false => Ordering::Equal,
         })
         .then_with(|| Reverse(restarts(a)).cmp(&Reverse(restarts(b))))
-        .then_with(|| younger_first(a, b, created(a), created(b), now))
+        .then_with(|| younger_first(created(a), created(b), now))
+        .then_with(|| a.uid().cmp(b.uid()))
 }
 
 /// The pod's deletion cost; 0 if it has none or it is not a number.
@@ -153,23 +154,14 @@ fn created(pod: &Pod) -> Option<Timestamp> {
     pod.metadata.creation_timestamp.as_ref().map(|time| time.0)
 }
 
-/// Compares ages by their power of two, and pods of like age by UID. A pod without the time goes first.
-fn younger_first(
-    a: &Pod,
-    b: &Pod,
-    at_a: Option<Timestamp>,
-    at_b: Option<Timestamp>,
-    now: Timestamp,
-) -> Ordering {
-    let (Some(at_a), Some(at_b)) = (at_a, at_b) else { return at_a.is_some().cmp(&at_b.is_some()) };
-    if at_a == at_b {
-        return Ordering::Equal;
-    }
+/// Compares ages by their power of two; without a time goes first. Upstream compares the UIDs of pods of like age
+/// here, unless their times are the same: such an order can go round in a circle, so ours leaves that to the end.
+fn younger_first(at_a: Option<Timestamp>, at_b: Option<Timestamp>, now: Timestamp) -> Ordering {
     let magnitude = |at: Timestamp| match now.duration_since(at).as_nanos() {
         age if age > 0 => i64::from(age.ilog2()),
         _ => -1,
     };
-    magnitude(at_a).cmp(&magnitude(at_b)).then_with(|| a.uid().cmp(b.uid()))
+    at_a.map(magnitude).cmp(&at_b.map(magnitude))
 }
 
 #[cfg(test)]
@@ -231,6 +223,21 @@ mod tests {
         let mut pods = vec![younger.clone(), pod("a", |_| {})];
         sort_for_deletion(&mut pods, &[], now());
         assert_eq!(pods[0].uid(), "a");
+    }
+
+    #[test]
+    fn the_order_never_goes_round_in_a_circle() {
+        let first = pod("a", |_| {});
+        let other_time = pod("b", |pod| {
+            pod["status"]["conditions"][0]["lastTransitionTime"] = json!(ago(85000));
+        });
+        let restarted = pod("c", |pod| pod["status"]["containerStatuses"][0]["restartCount"] = json!(1));
+        let all = [first, other_time, restarted];
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let mut pods = order.map(|at| all[at].clone());
+            sort_for_deletion(&mut pods, &[], now());
+            assert_eq!(pods.map(|pod| pod.uid().to_owned()), ["c", "a", "b"]);
+        }
     }
 
     #[test]
