@@ -100,8 +100,17 @@ async fn checks(
     // The last pod here goes: load balancers are told, and the node port drops.
     replace(slices, slice("10.244.1.11", "other")).await;
     answers(network, VIP, "far").await;
-    let (status, body) = get(network, "outside", "192.168.50.1:32100", "/").await;
-    assert_eq!((status.as_str(), &body["localEndpoints"]), ("503", &json!(0)), "{body}");
+    // The rules change first, then what load balancers are told.
+    let told = async {
+        loop {
+            let (status, body) = get(network, "outside", "192.168.50.1:32100", "/").await;
+            if (status.as_str(), &body["localEndpoints"]) == ("503", &json!(0)) {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("the health check fails");
 
     let before = syncs(registry);
     for number in 0..FLOOD {

@@ -43,7 +43,7 @@ const LAST_WORDS: Duration = Duration::from_millis(150);
 /// Between two changes.
 const PAUSE: Duration = Duration::from_millis(150);
 /// For the proxy to program a wish, started anew.
-const PROGRAMMED: Duration = Duration::from_secs(20);
+const PROGRAMMED: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 12;
 
 #[test]

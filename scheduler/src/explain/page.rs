@@ -50,7 +50,9 @@ async fn answer(asked: Asked, desk: &Desk, clock: &Clock) -> (StatusCode, Value)
     };
     match answered {
         Ok(value) => (StatusCode::OK, value),
-        Err(error) => refusal(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        // Asking the same copy again does not help, so not a status that clients try again.
+        Err(error @ Unanswered::NotLeading) => refusal(StatusCode::MISDIRECTED_REQUEST, &error.to_string()),
+        Err(error @ Unanswered::Busy) => refusal(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
     }
 }
 
