@@ -141,5 +141,7 @@ fn normal(shown: &str) -> Vec<String> {
         .filter(|part| !part.is_empty())
         .collect();
     parts.sort();
+    // While the kernel's hash table grows, a listing may meet an element twice.
+    parts.dedup();
     parts
 }
