@@ -144,9 +144,16 @@ impl LogArgs {
 /// The name a process goes by in a lease: host name and a random part, as upstream.
 #[must_use]
 pub fn identity(random: &crate::random::Random) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = if host.trim().is_empty() { "unknown" } else { host.trim() };
+    let host = host_name();
+    let host = if host.is_empty() { "unknown" } else { &host };
     format!("{host}_{}", random.uuid())
+}
+
+/// The machine's host name; empty where the system does not say.
+#[must_use]
+pub fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 /// A duration as Go writes it: decimal numbers, each with a unit.

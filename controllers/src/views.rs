@@ -5,6 +5,7 @@
 
 use k8s_openapi::api::apps::v1::{DeploymentStatus, ReplicaSetStatus, RollingUpdateDeployment};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use objects::view_of;
 use serde::Deserialize;
 
 use crate::template::Template;
@@ -126,31 +127,5 @@ impl ReplicaSet {
     }
 }
 
-/// Makes a view usable with kube's client: the constants of its kind.
-macro_rules! view_of {
-    ($view:ident, $group:literal, $version:literal, $plural:literal) => {
-        impl k8s_openapi::Resource for $view {
-            const API_VERSION: &'static str = concat!($group, "/", $version);
-            const GROUP: &'static str = $group;
-            const KIND: &'static str = stringify!($view);
-            const VERSION: &'static str = $version;
-            const URL_PATH_SEGMENT: &'static str = $plural;
-            type Scope = k8s_openapi::NamespaceResourceScope;
-        }
-
-        impl k8s_openapi::Metadata for $view {
-            type Ty = ObjectMeta;
-
-            fn metadata(&self) -> &ObjectMeta {
-                &self.metadata
-            }
-
-            fn metadata_mut(&mut self) -> &mut ObjectMeta {
-                &mut self.metadata
-            }
-        }
-    };
-}
-
-view_of!(Deployment, "apps", "v1", "deployments");
-view_of!(ReplicaSet, "apps", "v1", "replicasets");
+view_of!(Deployment, "Deployment", "apps", "v1", "deployments", NamespaceResourceScope);
+view_of!(ReplicaSet, "ReplicaSet", "apps", "v1", "replicasets", NamespaceResourceScope);

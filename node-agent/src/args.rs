@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use component::args::{ClientArgs, LogArgs, duration};
+use component::args::{self, ClientArgs, LogArgs, duration};
 use component::clock::Clock;
 use component::metrics::Registry;
 use component::process::until_stopped;
@@ -209,8 +209,7 @@ fn read(path: &std::path::Path) -> Result<Vec<u8>, FileError> {
 /// Host name of the machine, in lower case as node names must be.
 #[must_use]
 pub fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim().to_ascii_lowercase();
+    let name = args::host_name().to_ascii_lowercase();
     if name.is_empty() { "node".to_owned() } else { name }
 }
 

@@ -17,8 +17,52 @@ pub use pod::{
     ResourceClaimSource, ResourceClaimStatus, RunningSince, SchedulingGroup, Terminated, Volume, Waiting,
 };
 
+/// Gives a view with a `metadata` field the names of its kind, so that clients and informers take it: the view, the
+/// kind, the group (left out for core), the version, the plural and the scope's type in `k8s_openapi`.
+#[macro_export]
+macro_rules! view_of {
+    ($view:ident, $kind:literal, $version:literal, $plural:literal, $scope:ident) => {
+        $crate::view_of!(@names $view, $kind, "", $version, $version, $plural, $scope);
+    };
+    ($view:ident, $kind:literal, $group:literal, $version:literal, $plural:literal, $scope:ident) => {
+        $crate::view_of!(
+            @names $view, $kind, $group, $version, concat!($group, "/", $version), $plural, $scope
+        );
+    };
+    (@names $view:ident, $kind:expr, $group:expr, $version:expr, $api:expr, $plural:expr, $scope:ident) => {
+        impl ::k8s_openapi::Resource for $view {
+            const API_VERSION: &'static str = $api;
+            const GROUP: &'static str = $group;
+            const KIND: &'static str = $kind;
+            const VERSION: &'static str = $version;
+            const URL_PATH_SEGMENT: &'static str = $plural;
+            type Scope = ::k8s_openapi::$scope;
+        }
+
+        impl ::k8s_openapi::ListableResource for $view {
+            const LIST_KIND: &'static str = concat!($kind, "List");
+        }
+
+        impl ::k8s_openapi::Metadata for $view {
+            type Ty = ::k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+            fn metadata(&self) -> &Self::Ty {
+                &self.metadata
+            }
+
+            fn metadata_mut(&mut self) -> &mut Self::Ty {
+                &mut self.metadata
+            }
+        }
+    };
+}
+
 /// Reads `null` as the default, which Go writers send for empty lists and structs.
-fn nullable<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+///
+/// # Errors
+///
+/// The deserializer's own.
+pub fn nullable<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Deserialize<'de> + Default,
     D: Deserializer<'de>,
@@ -27,7 +71,11 @@ where
 }
 
 /// A list without spare room: what is read grows by doubling, and is held for long.
-fn list<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+///
+/// # Errors
+///
+/// The deserializer's own.
+pub fn list<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,

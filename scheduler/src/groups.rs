@@ -5,7 +5,7 @@
 
 use crate::framework::{Wakeup, WakeupSet};
 use crate::pod::Uid;
-use crate::related::{Key, kind};
+use crate::related::Key;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Deserialize;
@@ -46,15 +46,7 @@ pub struct Gang {
     pub min_count: i32,
 }
 
-kind!(
-    PodGroup,
-    "PodGroup",
-    "scheduling.k8s.io",
-    "v1alpha2",
-    "scheduling.k8s.io/v1alpha2",
-    "podgroups",
-    NamespaceResourceScope
-);
+objects::view_of!(PodGroup, "PodGroup", "scheduling.k8s.io", "v1alpha2", "podgroups", NamespaceResourceScope);
 
 impl PodGroup {
     /// Its namespace and name.

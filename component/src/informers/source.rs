@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::api::{ListParams, WatchParams};
 use kube::core::{Request, Status, WatchEvent};
 use kube::{Client, Error};
+use objects::views::nullable;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
@@ -73,10 +74,6 @@ struct Page<K> {
     metadata: ListMeta,
     #[serde(default = "Vec::new", deserialize_with = "nullable")]
     items: Vec<K>,
-}
-
-fn nullable<'de, D: serde::Deserializer<'de>, K: Object>(deserializer: D) -> Result<Vec<K>, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 impl Source {

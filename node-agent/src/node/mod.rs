@@ -49,26 +49,7 @@ struct NodeViewSpec {
     pod_cidr: Option<String>,
 }
 
-impl k8s_openapi::Resource for NodeView {
-    const API_VERSION: &'static str = "v1";
-    const GROUP: &'static str = "";
-    const KIND: &'static str = "Node";
-    const VERSION: &'static str = "v1";
-    const URL_PATH_SEGMENT: &'static str = "nodes";
-    type Scope = k8s_openapi::ClusterResourceScope;
-}
-
-impl k8s_openapi::Metadata for NodeView {
-    type Ty = ObjectMeta;
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+objects::view_of!(NodeView, "Node", "v1", "nodes", ClusterResourceScope);
 
 /// The watch of these nodes' objects: one for all of a process.
 pub(crate) fn watch(informers: &Informers, nodes: &[String]) -> Informer<NodeView> {

@@ -61,26 +61,7 @@ fn decode<T: for<'de> Deserialize<'de>>(raw: Option<&RawValue>) -> Result<Option
     raw.map(|raw| serde_json::from_str(raw.get())).transpose()
 }
 
-impl k8s_openapi::Resource for AssignedPod {
-    const API_VERSION: &'static str = "v1";
-    const GROUP: &'static str = "";
-    const KIND: &'static str = "Pod";
-    const VERSION: &'static str = "v1";
-    const URL_PATH_SEGMENT: &'static str = "pods";
-    type Scope = k8s_openapi::NamespaceResourceScope;
-}
-
-impl k8s_openapi::Metadata for AssignedPod {
-    type Ty = ObjectMeta;
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+objects::view_of!(AssignedPod, "Pod", "v1", "pods", NamespaceResourceScope);
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,6 @@
 
 use k8s_openapi::api::core::v1::{ContainerImage, NodeAddress, NodeCondition, Taint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::{ClusterResourceScope, ListableResource, Metadata, Resource};
 use serde::Deserialize;
 
 use super::{list, nullable};
@@ -89,30 +88,7 @@ impl Node {
     }
 }
 
-impl Resource for Node {
-    const API_VERSION: &'static str = "v1";
-    const GROUP: &'static str = "";
-    const KIND: &'static str = "Node";
-    const VERSION: &'static str = "v1";
-    const URL_PATH_SEGMENT: &'static str = "nodes";
-    type Scope = ClusterResourceScope;
-}
-
-impl ListableResource for Node {
-    const LIST_KIND: &'static str = "NodeList";
-}
-
-impl Metadata for Node {
-    type Ty = ObjectMeta;
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+crate::view_of!(Node, "Node", "v1", "nodes", ClusterResourceScope);
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,6 @@ use k8s_openapi::api::core::v1::{
     Affinity, PodCondition, PodIP, PodReadinessGate, PodSchedulingGate, Toleration, TopologySpreadConstraint,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use k8s_openapi::{ListableResource, Metadata, NamespaceResourceScope, Resource};
 use serde::Deserialize;
 
 use super::{list, nullable};
@@ -446,30 +445,7 @@ impl Pod {
     }
 }
 
-impl Resource for Pod {
-    const API_VERSION: &'static str = "v1";
-    const GROUP: &'static str = "";
-    const KIND: &'static str = "Pod";
-    const VERSION: &'static str = "v1";
-    const URL_PATH_SEGMENT: &'static str = "pods";
-    type Scope = NamespaceResourceScope;
-}
-
-impl ListableResource for Pod {
-    const LIST_KIND: &'static str = "PodList";
-}
-
-impl Metadata for Pod {
-    type Ty = ObjectMeta;
-
-    fn metadata(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+crate::view_of!(Pod, "Pod", "v1", "pods", NamespaceResourceScope);
 
 /// The same view of a full pod, through its JSON; for single pods, not for lists.
 impl From<&k8s_openapi::api::core::v1::Pod> for Pod {

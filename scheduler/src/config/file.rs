@@ -5,7 +5,8 @@
 
 use super::ConfigError;
 use super::duration::GoDuration;
-use serde::{Deserialize, Deserializer, Serialize};
+use objects::views::nullable;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,7 +23,7 @@ macro_rules! fields {
         #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
         pub struct $name {
             $(
-                #[serde(deserialize_with = "null_is_absent", skip_serializing_if = "is_absent")]
+                #[serde(deserialize_with = "nullable", skip_serializing_if = "is_absent")]
                 $(#[$attribute])*
                 pub $field: $type,
             )*
@@ -245,9 +246,9 @@ fields! {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Header {
-    #[serde(deserialize_with = "null_is_absent")]
+    #[serde(deserialize_with = "nullable")]
     api_version: String,
-    #[serde(deserialize_with = "null_is_absent")]
+    #[serde(deserialize_with = "nullable")]
     kind: String,
 }
 
@@ -297,13 +298,6 @@ impl File {
         let text = serde_yaml_ng::to_string(self).expect("every field has a YAML form");
         std::fs::write(path, text).map_err(|source| ConfigError::Write { path: path.to_owned(), source })
     }
-}
-
-/// `field: null` means the same as leaving it out.
-fn null_is_absent<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 fn is_absent<T: Default + PartialEq>(value: &T) -> bool {

@@ -55,7 +55,7 @@ pub(super) async fn ask(
     if let Ok(answer) = within(reader.get(&pod)).await {
         return Ok(answer);
     }
-    let host = if holder == own_host() { "127.0.0.1".to_owned() } else { holder.clone() };
+    let host = if holder == component::args::host_name() { "127.0.0.1".to_owned() } else { holder.clone() };
     direct(&format!("{host}:{PORT}"), &path)
         .await
         .map_err(|why| format!("the holder of lease {LEASE_NAMESPACE}/{lease}, {holder}: {why}"))
@@ -87,11 +87,6 @@ async fn within<T>(answer: impl Future<Output = Result<T, ReadError>>) -> Result
         Ok(answer) => answer.map_err(|error| error.to_string()),
         Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
     }
-}
-
-fn own_host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    name.trim().to_owned()
 }
 
 #[cfg(test)]

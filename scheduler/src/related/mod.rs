@@ -3,10 +3,6 @@
 //! A [`Related`] object comes from a watch, or from the answer to a write of ours. Which pods wait for one is told by
 //! its [`Key`]: a claim is known by its own name, a volume by that of the claim it is bound to.
 
-mod kind;
-
-pub(crate) use kind::{kind, nullable};
-
 use crate::groups::PodGroup;
 use crate::volumes::{
     Claim, CsiDriver, CsiNode, CsiStorageCapacity, PersistentVolume, StorageClass, VolumeAttachment,

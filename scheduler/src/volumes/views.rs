@@ -1,10 +1,12 @@
 //! Slim views of the storage kinds: what decides where a pod can run, and no more.
 
-use crate::related::{Key, kind, nullable};
+use crate::related::Key;
 use k8s_openapi::api::core::v1::{NodeSelector, TopologySelectorTerm};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use objects::amounts::Amounts;
 use objects::quantity::Quantity;
+use objects::view_of;
+use objects::views::nullable;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -220,42 +222,24 @@ views! {
     }
 }
 
-kind!(PersistentVolume, "PersistentVolume", "", "v1", "v1", "persistentvolumes", ClusterResourceScope);
-kind!(Claim, "PersistentVolumeClaim", "", "v1", "v1", "persistentvolumeclaims", NamespaceResourceScope);
-kind!(
-    StorageClass,
-    "StorageClass",
-    "storage.k8s.io",
-    "v1",
-    "storage.k8s.io/v1",
-    "storageclasses",
-    ClusterResourceScope
-);
-kind!(CsiNode, "CSINode", "storage.k8s.io", "v1", "storage.k8s.io/v1", "csinodes", ClusterResourceScope);
-kind!(
-    CsiDriver,
-    "CSIDriver",
-    "storage.k8s.io",
-    "v1",
-    "storage.k8s.io/v1",
-    "csidrivers",
-    ClusterResourceScope
-);
-kind!(
+view_of!(PersistentVolume, "PersistentVolume", "v1", "persistentvolumes", ClusterResourceScope);
+view_of!(Claim, "PersistentVolumeClaim", "v1", "persistentvolumeclaims", NamespaceResourceScope);
+view_of!(StorageClass, "StorageClass", "storage.k8s.io", "v1", "storageclasses", ClusterResourceScope);
+view_of!(CsiNode, "CSINode", "storage.k8s.io", "v1", "csinodes", ClusterResourceScope);
+view_of!(CsiDriver, "CSIDriver", "storage.k8s.io", "v1", "csidrivers", ClusterResourceScope);
+view_of!(
     CsiStorageCapacity,
     "CSIStorageCapacity",
     "storage.k8s.io",
     "v1",
-    "storage.k8s.io/v1",
     "csistoragecapacities",
     NamespaceResourceScope
 );
-kind!(
+view_of!(
     VolumeAttachment,
     "VolumeAttachment",
     "storage.k8s.io",
     "v1",
-    "storage.k8s.io/v1",
     "volumeattachments",
     ClusterResourceScope
 );

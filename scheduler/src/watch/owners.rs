@@ -2,7 +2,6 @@
 //! and a cluster keeps ten old ones of each Deployment.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use k8s_openapi::{ListableResource, Metadata, NamespaceResourceScope, Resource};
 use objects::labels::Selector;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -33,30 +32,7 @@ macro_rules! owner {
             }
         }
 
-        impl Resource for $name {
-            const API_VERSION: &'static str = $api;
-            const GROUP: &'static str = $group;
-            const KIND: &'static str = stringify!($name);
-            const VERSION: &'static str = "v1";
-            const URL_PATH_SEGMENT: &'static str = $plural;
-            type Scope = NamespaceResourceScope;
-        }
-
-        impl ListableResource for $name {
-            const LIST_KIND: &'static str = concat!(stringify!($name), "List");
-        }
-
-        impl Metadata for $name {
-            type Ty = ObjectMeta;
-
-            fn metadata(&self) -> &ObjectMeta {
-                &self.metadata
-            }
-
-            fn metadata_mut(&mut self) -> &mut ObjectMeta {
-                &mut self.metadata
-            }
-        }
+        objects::view_of!(@names $name, stringify!($name), $group, "v1", $api, $plural, NamespaceResourceScope);
     };
 }
 

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use component::informers::Key;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use objects::view_of;
+use objects::views::{list, nullable};
 use serde::{Deserialize, Deserializer};
 
 /// A slice belongs to the Service that this label names.
@@ -224,26 +226,6 @@ pub fn service_of(slice: &EndpointSlice) -> Option<Key> {
     Some(Key::new(slice.metadata.namespace.clone().unwrap_or_default(), name.clone()))
 }
 
-/// Reads `null` as the default, which Go writers send for empty lists and structs.
-fn nullable<'de, T, D>(deserializer: D) -> Result<T, D::Error>
-where
-    T: Deserialize<'de> + Default,
-    D: Deserializer<'de>,
-{
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
-}
-
-/// A list without spare room: what is read grows by doubling, and is held for long.
-fn list<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    T: Deserialize<'de>,
-    D: Deserializer<'de>,
-{
-    let mut list: Vec<T> = nullable(deserializer)?;
-    list.shrink_to_fit();
-    Ok(list)
-}
-
 /// Names, version and the few labels and annotations of [`KEPT`].
 fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Default, Deserialize)]
@@ -274,31 +256,6 @@ fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D:
     })
 }
 
-macro_rules! resource {
-    ($view:ident, $group:literal, $api_version:literal, $plural:literal, $scope:ident) => {
-        impl k8s_openapi::Resource for $view {
-            const API_VERSION: &'static str = $api_version;
-            const GROUP: &'static str = $group;
-            const KIND: &'static str = stringify!($view);
-            const VERSION: &'static str = "v1";
-            const URL_PATH_SEGMENT: &'static str = $plural;
-            type Scope = k8s_openapi::$scope;
-        }
-
-        impl k8s_openapi::Metadata for $view {
-            type Ty = ObjectMeta;
-
-            fn metadata(&self) -> &ObjectMeta {
-                &self.metadata
-            }
-
-            fn metadata_mut(&mut self) -> &mut ObjectMeta {
-                &mut self.metadata
-            }
-        }
-    };
-}
-
-resource!(Service, "", "v1", "services", NamespaceResourceScope);
-resource!(EndpointSlice, "discovery.k8s.io", "discovery.k8s.io/v1", "endpointslices", NamespaceResourceScope);
-resource!(Node, "", "v1", "nodes", ClusterResourceScope);
+view_of!(Service, "Service", "v1", "services", NamespaceResourceScope);
+view_of!(EndpointSlice, "EndpointSlice", "discovery.k8s.io", "v1", "endpointslices", NamespaceResourceScope);
+view_of!(Node, "Node", "v1", "nodes", ClusterResourceScope);
