@@ -4,12 +4,15 @@
 //! API server; what runs is what the runtime says, never what the agent remembers, so it may be killed at any moment.
 //! It writes its Node, its Lease, the status of its pods and events, and deletes pods that are really gone.
 
+mod addresses;
 mod agent;
 mod args;
 mod config;
 pub mod containerd;
 mod containers;
 mod cri;
+pub mod netlink;
+mod nftables;
 mod node;
 mod pods;
 mod probes;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::model::{Changes, DataPlane, Frontend};
+use crate::netlink::SyncError;
 
 /// Programs the kernel. It is called from one thread, may block while the kernel works, and makes its sockets when
 /// it is made, so that they belong to the network namespace of that moment.
@@ -56,20 +57,4 @@ pub struct Report {
 pub struct Stale {
     pub frontend: Frontend,
     pub endpoint: Option<(IpAddr, u16)>,
-}
-
-/// Why the kernel was not programmed.
-#[derive(Debug, thiserror::Error)]
-pub enum SyncError {
-    /// The kernel lacks a part; the text names the module or option.
-    #[error("this kernel lacks {0}")]
-    Missing(String),
-    #[error("no permission to change the network: run as root or with CAP_NET_ADMIN")]
-    Permission,
-    /// Talking to the kernel failed.
-    #[error("cannot {doing}")]
-    Netlink { doing: &'static str, source: std::io::Error },
-    /// The kernel refused a message of the batch, and with it the whole batch.
-    #[error("the kernel refuses to {doing}")]
-    Refused { doing: String, source: std::io::Error },
 }

@@ -13,12 +13,12 @@ mod health;
 pub mod ipvs;
 mod metrics;
 pub mod model;
-pub mod netlink;
 mod nftables;
 mod run;
 mod stale;
 
-pub use backend::{Backend, Report, Stale, SyncError};
+pub use crate::netlink::SyncError;
+pub use backend::{Backend, Report, Stale};
 pub use command::command;
 pub use config::{Config, DetectLocal, HEALTHZ_PORT, METRICS_PORT, Mode, NodePorts};
 pub use flags::{Asked, FlagError, ProxyArgs};

@@ -16,16 +16,16 @@ use kube::Client;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::backend::{Backend, Report, SyncError};
+use super::backend::{Backend, Report};
 use super::config::{Config, Mode};
 use super::follow::Follower;
 use super::health::{self, HealthChecks, State};
 use super::ipvs::Ipvs;
 use super::metrics::Metrics;
 use super::model::{Changes, DataPlane};
-use super::netlink::{self, Socket};
 use super::nftables::Nftables;
 use super::stale;
+use crate::netlink::{self, Socket, SyncError};
 
 /// The name of the lock, an abstract socket: it belongs to a network namespace and goes with its process.
 const LOCK: &[u8] = b"steersman-proxy";

@@ -6,8 +6,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::backend::Stale;
 use super::model::{Family, Frontend, Protocol};
-use super::netlink::conntrack::{self, Flow};
-use super::netlink::{Error, Socket};
+use crate::netlink::conntrack::{self, Flow};
+use crate::netlink::{Error, Socket};
 
 /// Deletes the flows that a report calls stale. Answers how many.
 pub(super) fn delete(socket: &mut Socket, stale: &[Stale]) -> Result<usize, Error> {
@@ -48,8 +48,8 @@ fn choose(flows: &[Flow], stale: &[Stale]) -> Vec<Flow> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::netlink::conntrack::Tuple;
     use super::*;
+    use crate::netlink::conntrack::Tuple;
 
     fn flow(id: u32, to: &str, answers: &str) -> Flow {
         let (to, answers): (std::net::SocketAddr, std::net::SocketAddr) =

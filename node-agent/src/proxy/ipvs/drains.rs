@@ -9,8 +9,8 @@ use std::time::Duration;
 use component::clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 
+use crate::netlink::ipvs::{Destination, DestinationKey, ServerKey};
 use crate::proxy::model::Frontend;
-use crate::proxy::netlink::ipvs::{Destination, DestinationKey, ServerKey};
 
 use super::steps::Step;
 

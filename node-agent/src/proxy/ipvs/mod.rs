@@ -27,9 +27,9 @@ use rustc_hash::FxHashMap;
 pub use reach::{DEVICE, Mode as ReachMode};
 
 use super::model::{Changes, Cidr, DataPlane, Frontend, PodDetection, Protocol as Layer4, Settings};
-use super::netlink::ipvs::{Commands, DestinationKey, MODULE, Server, ServerKey, Timeouts};
-use super::netlink::{Batch, Error, Failure, Protocol, Socket};
 use super::{Backend, Report, Stale, SyncError};
+use crate::netlink::ipvs::{Commands, DestinationKey, MODULE, Server, ServerKey, Timeouts};
+use crate::netlink::{Batch, Error, Failure, Protocol, Socket};
 use drains::Drains;
 use firewall::{Elements, Firewall, Rules};
 use numbers::Numbers;

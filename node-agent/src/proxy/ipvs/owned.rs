@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::netlink::ipvs::ServerKey;
 use crate::proxy::model::{Frontend, Protocol};
-use crate::proxy::netlink::ipvs::ServerKey;
 
 use super::sets::{Element, Set};
 use super::wanted::{Wanted, frontend_named};
@@ -193,7 +193,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::proxy::netlink::ipvs::Server;
+    use crate::netlink::ipvs::Server;
 
     fn key(port: u16) -> ServerKey {
         ServerKey::Address { protocol: 6, address: [10, 96, 0, 1].into(), port }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use nix::errno::Errno;
 use rustc_hash::FxHashSet;
 
-use crate::proxy::netlink::{Batch, Error, Failure, Protocol, Socket, route};
+use crate::netlink::{Batch, Error, Failure, Protocol, Socket, route};
 
 /// Upstream's device.
 pub const DEVICE: &str = "kube-ipvs0";

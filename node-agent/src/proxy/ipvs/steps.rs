@@ -6,8 +6,8 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::proxy::netlink::Batch;
-use crate::proxy::netlink::ipvs::{Commands, DestinationKey, Server, ServerKey};
+use crate::netlink::Batch;
+use crate::netlink::ipvs::{Commands, DestinationKey, Server, ServerKey};
 
 use super::wanted::{WEIGHT, drains};
 

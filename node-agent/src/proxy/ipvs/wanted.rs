@@ -5,10 +5,10 @@
 
 use std::net::IpAddr;
 
+use crate::netlink::ipvs::{DestinationKey, FLAG_PERSISTENT, FLAG_SCHEDULER_2, Server, ServerKey};
 use crate::proxy::model::{
     Cidr, DataPlane, Endpoint, Endpoints, Frontend, Masquerade, Policy, Protocol, Unserved,
 };
-use crate::proxy::netlink::ipvs::{DestinationKey, FLAG_PERSISTENT, FLAG_SCHEDULER_2, Server, ServerKey};
 
 use super::sets::{Element, Set};
 

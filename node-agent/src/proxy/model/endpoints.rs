@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::addresses::Family;
-use super::policy::{Endpoint, Endpoints, Problem, Protocol};
+use super::policy::{Endpoint, Endpoints, Problem};
 use super::settings::NodeFacts;
 use super::watched::{Conditions, EndpointSlice, Named, SliceEndpoint};
+use crate::addresses::{Family, Protocol};
 
 /// The endpoints of one port of a service, in one family.
 #[derive(Debug)]

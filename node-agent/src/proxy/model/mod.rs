@@ -3,7 +3,6 @@
 //! Promise: no kernel, no clock, no client in here. The plan of a service depends on that service, its slices, the
 //! node and the settings alone, and the plane on the plans alone, in whatever order they arrive.
 
-mod addresses;
 mod endpoints;
 mod plane;
 mod policy;
@@ -14,11 +13,10 @@ mod watched;
 #[cfg(test)]
 mod service_tests;
 
-pub use addresses::{Cidr, CidrError, Family};
+pub use crate::addresses::{Cidr, CidrError, Family, Protocol};
 pub use plane::{Changes, DataPlane};
 pub use policy::{
-    Endpoint, Endpoints, Frontend, HealthCheck, Kind, Masquerade, Policy, PortName, Problem, Protocol,
-    Unserved,
+    Endpoint, Endpoints, Frontend, HealthCheck, Kind, Masquerade, Policy, PortName, Problem, Unserved,
 };
 pub use service::{ServicePlan, plan_service};
 pub use settings::{NodeFacts, PodDetection, Settings};

@@ -179,8 +179,9 @@ fn count(users: &mut FxHashMap<IpAddr, usize>, address: IpAddr, by: isize, chang
 
 #[cfg(test)]
 mod tests {
-    use super::super::policy::{Endpoint, Masquerade, Protocol, Unserved};
+    use super::super::policy::{Endpoint, Masquerade, Unserved};
     use super::*;
+    use crate::addresses::Protocol;
 
     fn plan(service: &str, frontends: &[(&str, u16)], endpoint: &str) -> (Key, ServicePlan) {
         let key = Key::new("default", service);

@@ -7,38 +7,7 @@ use std::time::Duration;
 
 use component::informers::Key;
 
-use super::addresses::{Cidr, Family};
-
-/// Protocols a Service may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Protocol {
-    Tcp,
-    Udp,
-    Sctp,
-}
-
-impl Protocol {
-    /// The protocol of an API field; TCP if it is empty.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "TCP" | "" => Some(Self::Tcp),
-            "UDP" => Some(Self::Udp),
-            "SCTP" => Some(Self::Sctp),
-            _ => None,
-        }
-    }
-
-    /// The number in IP headers.
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
-            Self::Sctp => 132,
-        }
-    }
-}
+use crate::addresses::{Cidr, Family, Protocol};
 
 /// Where connections arrive.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use component::informers::Key;
 
-use super::addresses::{Cidr, Family};
 use super::endpoints::{Choice, choose};
 use super::policy::{
-    Endpoints, Frontend, HealthCheck, Kind, Masquerade, Policy, PortName, Problem, Protocol, Unserved,
+    Endpoints, Frontend, HealthCheck, Kind, Masquerade, Policy, PortName, Problem, Unserved,
 };
 use super::settings::{NodeFacts, Settings};
 use super::watched::{EndpointSlice, SOURCE_RANGES, Service, ServicePort, is_ours};
+use crate::addresses::{Cidr, Family, Protocol};
 
 /// Upstream's default of `sessionAffinityConfig.clientIP.timeoutSeconds`: three hours.
 const AFFINITY_TIMEOUT: Duration = Duration::from_secs(10_800);

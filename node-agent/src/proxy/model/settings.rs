@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::addresses::{Cidr, Family};
 use super::watched::Node;
+use crate::addresses::{Cidr, Family};
 
 /// The zone of a node, and of endpoints' hints.
 const ZONE: &str = "topology.kubernetes.io/zone";

@@ -4,9 +4,8 @@
 
 use std::net::IpAddr;
 
-use super::codec::{Data, Element};
-use super::expression::Verdict;
 use super::layout::{self, Entry, Shape};
+use crate::nftables::{Data, Element, Verdict};
 use crate::proxy::model::{Endpoint, Family, Frontend, Masquerade, Policy, Protocol, Unserved};
 
 /// The chain that connections to a frontend go to; `None` if nobody serves it.

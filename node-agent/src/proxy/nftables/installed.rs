@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::codec::Element;
-use super::edits::Edits;
 use super::elements;
-use super::layout::{self, Chain, Shape};
+use super::layout::{self, Shape};
+use crate::nftables::{Chain, Edits, Element};
 use crate::proxy::model::{Changes, DataPlane, Family, Frontend, Policy, Settings};
 
 /// Elements by the set they belong to.

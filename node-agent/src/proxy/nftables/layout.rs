@@ -7,15 +7,19 @@
 
 use std::time::Duration;
 
-use super::codec::{Hook, SetForm, Value};
-use super::expression::{Expression, Register, Verdict};
-use super::matching::{Words, compare, not_loopback, of_cidr, state_is_new, unless_bits};
+use super::matching::{Words, not_loopback, of_cidr};
+use crate::nftables::conditions::{compare, state_is_new, unless_bits};
+use crate::nftables::{Chain, Expression, Hook, Register, SetForm, Table, Value, Verdict};
 use crate::proxy::model::{Cidr, Family, PodDetection, Protocol, Settings};
 
-/// The name of our table of each family.
-pub(crate) const TABLE: &str = "steersman-proxy";
-/// The comment of our tables. A table with another one is of another layout: it is taken away.
-pub(crate) const LAYOUT: &str = "steersman proxy layout 1";
+/// Our table of each family.
+pub(crate) const TABLE: Table = Table {
+    name: "steersman-proxy",
+    layout: "steersman proxy layout 1",
+    sets,
+    // Chains for connections from outside lead there.
+    is_callee: |chain| chain.contains("inside-to-"),
+};
 
 /// Maps and sets. Keys begin with address, protocol, port of a frontend; node ports have the unspecified address.
 pub(crate) const SERVICES: &str = "services";
@@ -72,14 +76,6 @@ const CLOSED_PORTS: &str = "closed-ports";
 
 /// `IPS_DST_NAT`, a bit of the conntrack status.
 const DESTINATION_TRANSLATED: u32 = 1 << 5;
-
-/// A chain with its rules.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Chain {
-    pub(crate) name: String,
-    pub(crate) hook: Option<Hook>,
-    pub(crate) rules: Vec<Vec<Expression>>,
-}
 
 /// All sets of a family's table.
 #[must_use]

@@ -1,10 +1,8 @@
-//! Which registers hold what, and the conditions that rules begin with.
+//! Which registers hold what, and conditions on addresses.
 
-use super::expression::{Expression, Register};
+use crate::nftables::conditions::compare;
+use crate::nftables::{Expression, Register};
 use crate::proxy::model::{Cidr, Family};
-
-/// `NF_CT_STATE_BIT(IP_CT_NEW)`.
-const NEW: u32 = 1 << 3;
 
 /// The registers of a rule: source, destination, protocol, port, number and endpoint stand one behind the other, so
 /// that each key of our sets is a run of them. With IPv6 they fill all sixteen.
@@ -107,10 +105,6 @@ impl Words {
     }
 }
 
-pub(crate) fn compare(register: Register, equal: bool, value: &[u8]) -> Expression {
-    Expression::Compare { register, equal, value: value.to_vec() }
-}
-
 /// The source (or destination) lies in the range.
 pub(crate) fn of_cidr(range: Cidr, source: bool) -> Vec<Expression> {
     let words = Words::of(range.family());
@@ -148,19 +142,4 @@ pub(crate) fn not_loopback(family: Family) -> Vec<Expression> {
         ],
         Family::V6 => vec![load, compare(into, false, &std::net::Ipv6Addr::LOCALHOST.octets())],
     }
-}
-
-/// The packet begins a connection.
-pub(crate) fn state_is_new() -> Vec<Expression> {
-    let into = Register(0);
-    [vec![Expression::State { into }], unless_bits(into, NEW)].concat()
-}
-
-/// Ends the rule unless one of the bits is set.
-pub(crate) fn unless_bits(register: Register, bits: u32) -> Vec<Expression> {
-    let zero = 0_u32.to_ne_bytes();
-    vec![
-        Expression::Bits { register, mask: bits.to_ne_bytes().to_vec(), xor: zero.to_vec() },
-        compare(register, false, &zero),
-    ]
 }

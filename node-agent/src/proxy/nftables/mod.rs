@@ -5,12 +5,8 @@
 //! state after, and a transaction that the kernel refuses changes nothing. Writes the tables `ip steersman-proxy`
 //! and `ip6 steersman-proxy` and no others.
 
-mod codec;
-mod edits;
 mod elements;
-mod expression;
 mod installed;
-mod kernel;
 mod layout;
 mod matching;
 
@@ -18,14 +14,12 @@ use std::collections::BTreeSet;
 
 use nix::errno::Errno;
 
-use self::codec::{Data, Element, Transaction};
-use self::edits::Edits;
 use self::installed::Installed;
-use self::kernel::Found;
 use self::layout::{AFFINITY, TABLE};
-use super::backend::{Backend, Report, Stale, SyncError};
+use super::backend::{Backend, Report, Stale};
 use super::model::{Changes, DataPlane, Family, Frontend, Protocol};
-use super::netlink::{self, Failure, Socket};
+use crate::netlink::SyncError;
+use crate::nftables::{Data, Edits, Element, Kernel, Transaction, refused};
 
 /// How often the remembered clients are read anew when the kernel forgets some of them meanwhile.
 const FORGET_ATTEMPTS: usize = 5;
@@ -33,12 +27,9 @@ const FORGET_ATTEMPTS: usize = 5;
 /// The nftables back end.
 #[derive(Debug)]
 pub struct Nftables {
-    socket: Socket,
-    families: Vec<Family>,
+    kernel: Kernel,
     /// What the last sync that succeeded made; `None` before it and after a failure.
     installed: Option<Installed>,
-    /// The kernel's generation after it; `None` if others may have changed something at the same time.
-    generation: Option<u32>,
 }
 
 impl Nftables {
@@ -48,26 +39,19 @@ impl Nftables {
     ///
     /// Without permission, or when the kernel has no nf_tables.
     pub fn open() -> Result<Self, SyncError> {
-        let mut socket = Socket::open(netlink::Protocol::Netfilter).map_err(missing)?;
-        let generation = codec::read_generation(&mut socket).map_err(missing)?;
-        // A kernel started with ipv6.disable=1 has no such file.
-        let v6 = std::path::Path::new("/proc/net/if_inet6").exists();
-        let families = if v6 { Family::BOTH.to_vec() } else { vec![Family::V4] };
-        Ok(Self { socket, families, installed: None, generation: Some(generation) })
+        let kernel = Kernel::open().map_err(|error| match error {
+            SyncError::Missing(what) => SyncError::Missing(format!("{what} or choose another --proxy-mode")),
+            other => other,
+        })?;
+        Ok(Self { kernel, installed: None })
     }
 
     /// Reads what the kernel has and makes the difference.
     fn sync_all(&mut self, desired: &DataPlane) -> Result<(Installed, Report), SyncError> {
         let (installed, mut wanted) = Installed::all(desired);
-        let before = codec::read_generation(&mut self.socket).map_err(failed("read the tables"))?;
-        let mut all = Vec::new();
-        for family in self.families.clone() {
-            let found = Found::read(&mut self.socket, family).map_err(failed("read the tables"))?;
-            let chains = installed.chains(family);
-            let elements = wanted.remove(&family).unwrap_or_default();
-            all.push((family, Edits::between(found, family, chains, elements)));
-        }
-        self.generation = Some(before);
+        let all = self.kernel.compare(&TABLE, |family| {
+            (installed.chains(family), wanted.remove(&family).unwrap_or_default())
+        })?;
         let report = self.commit(&all, desired)?;
         self.forget(desired, |_| true)?;
         Ok((installed, report))
@@ -82,7 +66,7 @@ impl Nftables {
     ) -> Result<(Installed, Report), SyncError> {
         let unstuck: BTreeSet<Frontend> = installed.sticky(&changes.frontends);
         let mut edits = installed.change(desired, changes);
-        edits.retain(|(family, _)| self.families.contains(family));
+        edits.retain(|(family, _)| self.kernel.families().contains(family));
         let report = self.commit(&edits, desired)?;
         if !unstuck.is_empty() {
             self.forget(desired, |frontend| unstuck.contains(frontend))?;
@@ -99,40 +83,24 @@ impl Nftables {
             report.removed += removed;
             report.stale.extend(stale(*family, edits, desired));
         }
-        if let Some(transaction) = edits::transaction(edits) {
-            self.send(transaction)?.map_err(|(doing, failure)| refused(doing, failure))?;
-        }
+        self.kernel.commit(&TABLE, edits)?;
         Ok(report)
-    }
-
-    /// Sends a transaction. The inner error is what the kernel refused first.
-    fn send(&mut self, transaction: Transaction) -> Result<Result<(), (String, Failure)>, SyncError> {
-        let (mut batch, labels) = transaction.finish();
-        let failures = self.socket.transact(&mut batch).map_err(failed("send a change"))?;
-        if let Some(failure) = failures.into_iter().next() {
-            let doing = labels.into_iter().nth(failure.index).unwrap_or_default();
-            return Ok(Err((doing, failure)));
-        }
-        let now = codec::read_generation(&mut self.socket).map_err(failed("read the generation"))?;
-        // Ours is the one step in between, or somebody changed something while we looked.
-        self.generation = self.generation.filter(|before| before.wrapping_add(1) == now).map(|_| now);
-        Ok(Ok(()))
     }
 
     /// Forgets the clients of some frontends that are remembered with an endpoint they may not go to any more.
     fn forget(&mut self, desired: &DataPlane, of: impl Fn(&Frontend) -> bool) -> Result<(), SyncError> {
         for attempt in 1.. {
             let mut transaction = Transaction::new();
-            for family in self.families.clone() {
-                let all = codec::read_elements(&mut self.socket, family, TABLE, AFFINITY);
-                let all = all.map_err(failed("read the clients with session affinity"))?;
+            for family in self.kernel.families().to_vec() {
+                let doing = "read the clients with session affinity";
+                let all = self.kernel.elements(family, &TABLE, AFFINITY, doing)?;
                 let gone = all.iter().filter(|element| is_unwanted(family, element, desired, &of));
-                transaction.delete_elements(family, TABLE, AFFINITY, gone);
+                transaction.delete_elements(family, TABLE.name, AFFINITY, gone);
             }
             if transaction.is_empty() {
                 return Ok(());
             }
-            match self.send(transaction)? {
+            match self.kernel.send(transaction)? {
                 Ok(()) => return Ok(()),
                 // One of them has just timed out.
                 Err((_, failure)) if failure.errno == Errno::ENOENT && attempt < FORGET_ATTEMPTS => {}
@@ -161,23 +129,12 @@ impl Backend for Nftables {
     }
 
     fn is_disturbed(&mut self) -> Result<bool, SyncError> {
-        let now = codec::read_generation(&mut self.socket).map_err(failed("read the generation"))?;
-        Ok(self.generation != Some(now))
+        self.kernel.is_disturbed()
     }
 
     fn cleanup(&mut self) -> Result<(), SyncError> {
         self.installed = None;
-        let mut transaction = Transaction::new();
-        for family in self.families.clone() {
-            let tables = codec::read_tables(&mut self.socket, family).map_err(failed("read the tables"))?;
-            if tables.iter().any(|(name, _)| name == TABLE) {
-                transaction.delete_table(family, TABLE);
-            }
-        }
-        if transaction.is_empty() {
-            return Ok(());
-        }
-        self.send(transaction)?.map_err(|(doing, failure)| refused(doing, failure))
+        self.kernel.remove(&TABLE)
     }
 }
 
@@ -223,27 +180,4 @@ fn stale(family: Family, edits: &Edits, desired: &DataPlane) -> Vec<Stale> {
 
 fn udp_frontend(family: Family, element: &Element) -> Option<Frontend> {
     elements::frontend_of(family, &element.key).filter(|frontend| frontend.protocol == Protocol::Udp)
-}
-
-fn failed(doing: &'static str) -> impl Fn(netlink::Error) -> SyncError {
-    move |error| match error.is_permission() {
-        true => SyncError::Permission,
-        false => SyncError::Netlink { doing, source: std::io::Error::other(error) },
-    }
-}
-
-fn missing(error: netlink::Error) -> SyncError {
-    match error.errno() {
-        Some(Errno::EPROTONOSUPPORT | Errno::EOPNOTSUPP | Errno::EINVAL) => SyncError::Missing(
-            "nf_tables: load the module nf_tables or choose another --proxy-mode".to_owned(),
-        ),
-        _ => failed("ask the kernel for nf_tables")(error),
-    }
-}
-
-fn refused(doing: String, failure: Failure) -> SyncError {
-    match failure.errno {
-        Errno::EPERM | Errno::EACCES => SyncError::Permission,
-        errno => SyncError::Refused { doing, source: errno.into() },
-    }
 }

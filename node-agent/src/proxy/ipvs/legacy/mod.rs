@@ -10,10 +10,10 @@ mod table;
 use nix::errno::Errno;
 use rustc_hash::FxHashMap;
 
+use crate::netlink::ipset::{self, Kind};
+use crate::netlink::{Batch, Protocol, Socket};
 use crate::proxy::SyncError;
 use crate::proxy::model::PodDetection;
-use crate::proxy::netlink::ipset::{self, Kind};
-use crate::proxy::netlink::{Batch, Protocol, Socket};
 
 use super::firewall::{Elements, Firewall, Rules};
 use super::sets::{Element, Set};

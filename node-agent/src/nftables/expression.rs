@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::proxy::netlink::Writer;
+use crate::netlink::Writer;
 
 /// A register of four bytes; longer values take several in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,7 +286,7 @@ fn lookup(body: &mut Writer<'_>, set: &str, key: Register, into: Option<u32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::netlink::Batch;
+    use crate::netlink::Batch;
 
     fn bytes(expression: &Expression) -> Vec<u8> {
         let mut batch = Batch::new();

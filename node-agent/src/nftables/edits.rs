@@ -1,4 +1,4 @@
-//! The difference between two states of our tables, and the transaction that makes it true.
+//! What a table of ours is made of, the difference between two states of it, and the transaction that makes it true.
 //!
 //! Promise: pure. Chains are made before elements lead to them and go after the last one did, so that the kernel
 //! takes the whole as one transaction.
@@ -8,12 +8,30 @@ use std::hash::Hasher as _;
 
 use rustc_hash::{FxHashMap, FxHasher};
 
-use super::codec::{Element, SetForm, Transaction};
+use super::codec::{Element, Hook, SetForm, Transaction};
 use super::expression::Expression;
-use super::kernel::Found;
-use super::layout::{self, AFFINITY, Chain, LAYOUT, TABLE};
-use crate::proxy::model::Family;
-use crate::proxy::netlink::Batch;
+use super::found::Found;
+use crate::addresses::Family;
+use crate::netlink::Batch;
+
+/// A table of ours, the same for each family but for the size of addresses.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    /// The comment of the table. A table with another one is of another layout: it is taken away.
+    pub(crate) layout: &'static str,
+    pub(crate) sets: fn(Family) -> Vec<SetForm>,
+    /// Whether other chains that come and go lead to a chain of this name: it goes after them.
+    pub(crate) is_callee: fn(&str) -> bool,
+}
+
+/// A chain with its rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chain {
+    pub(crate) name: String,
+    pub(crate) hook: Option<Hook>,
+    pub(crate) rules: Vec<Vec<Expression>>,
+}
 
 /// What to change in the table of a family.
 #[derive(Debug, Default)]
@@ -37,18 +55,19 @@ impl Edits {
     /// From what the kernel has to what there should be. `chains` are all chains, callees first.
     pub(crate) fn between(
         found: Found,
+        table: &Table,
         family: Family,
         chains: Vec<Chain>,
         mut elements: BTreeMap<&'static str, Vec<Element>>,
     ) -> Self {
         let mut edits = Self { replace_table: found.foreign, add_table: !found.table, ..Self::default() };
         let (mut sets, mut known) = (found.sets, found.chains);
-        for form in layout::sets(family) {
+        for form in (table.sets)(family) {
             let there = sets.remove(form.name);
             let wanted = elements.remove(form.name).unwrap_or_default();
             match there {
                 // Packets put these in.
-                Some(_) if form.name == AFFINITY => {}
+                Some(_) if form.dynamic.is_some() => {}
                 Some(there) => edits.elements(form.name, there, wanted),
                 None => {
                     edits.elements(form.name, Vec::new(), wanted);
@@ -65,7 +84,7 @@ impl Edits {
             }
         }
         edits.gone = known.into_keys().collect();
-        edits.gone.sort_by_key(|name| is_callee(name));
+        edits.gone.sort_by_key(|name| (table.is_callee)(name));
         edits
     }
 
@@ -80,6 +99,7 @@ impl Edits {
         extend(&mut self.added, set, added);
     }
 
+    /// Callees are to be told before their callers.
     pub(crate) fn chain_appears(&mut self, chain: Chain) {
         self.chains.push(chain);
     }
@@ -99,49 +119,45 @@ impl Edits {
         )
     }
 
-    fn write(&self, family: Family, transaction: &mut Transaction) {
+    fn write(&self, table: &Table, family: Family, transaction: &mut Transaction) {
+        let name = table.name;
         if self.replace_table {
-            transaction.delete_table(family, TABLE);
+            transaction.delete_table(family, name);
         }
         if self.add_table {
-            transaction.add_table(family, TABLE, LAYOUT);
+            transaction.add_table(family, name, table.layout);
         }
-        self.sets.iter().for_each(|form| transaction.add_set(family, TABLE, form));
+        self.sets.iter().for_each(|form| transaction.add_set(family, name, form));
         for chain in &self.chains {
-            transaction.add_chain(family, TABLE, &chain.name, chain.hook);
+            transaction.add_chain(family, name, &chain.name, chain.hook);
         }
         for chain in &self.rewritten {
-            transaction.flush_chain(family, TABLE, &chain.name);
+            transaction.flush_chain(family, name, &chain.name);
         }
         for chain in self.chains.iter().chain(&self.rewritten) {
             for rule in &chain.rules {
-                transaction.add_rule(family, TABLE, &chain.name, rule, &remark(rule));
+                transaction.add_rule(family, name, &chain.name, rule, &remark(rule));
             }
         }
         for (set, elements) in &self.removed {
-            transaction.delete_elements(family, TABLE, set, elements);
+            transaction.delete_elements(family, name, set, elements);
         }
         for (set, elements) in &self.added {
-            transaction.add_elements(family, TABLE, set, elements);
+            transaction.add_elements(family, name, set, elements);
         }
-        self.gone.iter().for_each(|name| transaction.delete_chain(family, TABLE, name));
-        self.strange_sets.iter().for_each(|name| transaction.delete_set(family, TABLE, name));
+        self.gone.iter().for_each(|chain| transaction.delete_chain(family, name, chain));
+        self.strange_sets.iter().for_each(|set| transaction.delete_set(family, name, set));
     }
 }
 
 /// One transaction of the edits of all families; `None` if they change nothing.
 #[must_use]
-pub(crate) fn transaction(edits: &[(Family, Edits)]) -> Option<Transaction> {
+pub(crate) fn transaction(table: &Table, edits: &[(Family, Edits)]) -> Option<Transaction> {
     let mut transaction = Transaction::new();
     for (family, edits) in edits {
-        edits.write(*family, &mut transaction);
+        edits.write(table, *family, &mut transaction);
     }
     (!transaction.is_empty()).then_some(transaction)
-}
-
-/// Whether other chains of services lead to a chain of this name: it goes after them.
-fn is_callee(name: &str) -> bool {
-    name.contains("inside-to-")
 }
 
 fn remarks_of(chain: &Chain) -> Vec<String> {

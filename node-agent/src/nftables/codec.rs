@@ -6,9 +6,9 @@
 use nix::libc;
 
 use super::expression::{DATA_VALUE, DATA_VERDICT, Expression, LIST_ELEMENT, Verdict};
-use crate::proxy::model::Family;
-use crate::proxy::netlink::socket::{CREATE, DUMP};
-use crate::proxy::netlink::{Attribute, Batch, Error, Message, Socket, Writer, attributes, find};
+use crate::addresses::Family;
+use crate::netlink::socket::{CREATE, DUMP};
+use crate::netlink::{Attribute, Batch, Error, Message, Socket, Writer, attributes, find};
 
 const SUBSYSTEM: u16 = 10 << 8;
 const NEW_TABLE: u16 = SUBSYSTEM;
