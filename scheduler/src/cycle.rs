@@ -8,6 +8,7 @@ use crate::failure::{Failure, Rejection};
 use crate::framework::{ForPod, NodeCheck, Profile, Verdict};
 use crate::pod::{NodeName, PodInfo};
 use component::random::Random;
+use std::cmp::Ordering;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -289,9 +290,15 @@ pub fn score(pod: &PodInfo, profile: &Profile, cluster: &Snapshot, nodes: &[&Nod
 
 /// The place of the greatest score; of equals, each is as likely as the others.
 pub(crate) fn best(scores: &[i64], random: &Random) -> usize {
-    let top = scores.iter().copied().max().unwrap_or_default();
+    let (mut top, mut ties) = (i64::MIN, 0);
+    for score in scores {
+        match score.cmp(&top) {
+            Ordering::Greater => (top, ties) = (*score, 1),
+            Ordering::Equal => ties += 1,
+            Ordering::Less => {}
+        }
+    }
     let tied = || (0..scores.len()).filter(move |at| scores[*at] == top);
-    let ties = tied().count() as u64;
     let nth = if ties > 1 { usize::try_from(random.below(ties)).unwrap_or(0) } else { 0 };
     tied().nth(nth).unwrap_or(0)
 }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::engine::{Engine, EngineError};
 use super::event::{Event, EventKind, Parts};
 use super::header::Header;
-use super::published::Published;
+use super::published::{Published, Superseded};
 use super::record::{Draft, Key, Record, Revision};
 use super::snapshot::Snapshot;
 use super::topics::Topics;
@@ -171,7 +171,11 @@ impl Shared {
             let outcome =
                 catch_unwind(AssertUnwindSafe(append)).unwrap_or_else(|_| Err(EngineError::panicked()));
             match &outcome {
-                Ok(()) => self.show(&batch.events, batch.after, batch.queued_at),
+                Ok(()) => {
+                    let last = batch.after.revision();
+                    drop(self.publish(&batch.events, batch.after, batch.queued_at));
+                    self.wake(&batch.events, last);
+                }
                 Err(error) => {
                     tracing::error!(error = %error, source = %error.source, "store takes no more writes");
                     self.pending.lock().failed = Some(error.clone());
@@ -196,7 +200,11 @@ impl Shared {
         self.engine.append(std::slice::from_ref(&event)).map_err(CommitError::Io)?;
         let after = pending.newest.clone();
         // Shown under the lock, so that events are shown in their order.
-        self.show(std::slice::from_ref(&event), after, Instant::now());
+        let superseded = self.publish(std::slice::from_ref(&event), after, Instant::now());
+        // The next write need not wait while others are woken and memory is given back.
+        drop(pending);
+        self.wake(std::slice::from_ref(&event), event.revision);
+        drop(superseded);
         Ok(event.record.clone())
     }
 
@@ -241,9 +249,11 @@ impl Shared {
         }
     }
 
-    fn show(&self, events: &[Arc<Event>], after: Snapshot, now: Instant) {
-        let last = after.revision();
-        self.published.write().publish(events, after, now);
+    fn publish(&self, events: &[Arc<Event>], after: Snapshot, now: Instant) -> Superseded {
+        self.published.write().publish(events, after, now)
+    }
+
+    fn wake(&self, events: &[Arc<Event>], last: Revision) {
         self.topics.wake(events, last);
         self.advanced.notify_waiters();
     }

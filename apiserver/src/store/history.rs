@@ -58,8 +58,8 @@ impl History {
         }
     }
 
-    /// Adds the next event, dropping the oldest beyond the limits.
-    pub(super) fn push(&mut self, event: Arc<Event>) {
+    /// Adds the next event, and answers with the oldest beyond the limits, which are no longer here.
+    pub(super) fn push(&mut self, event: Arc<Event>) -> Vec<Arc<Event>> {
         self.bytes += event.weight();
         let stem = stem_of(event.record.key.as_str());
         match self.stems.get_mut(stem) {
@@ -70,9 +70,11 @@ impl History {
             }
         }
         self.all.push_back(event);
+        let mut dropped = Vec::new();
         while self.all.len() > self.limits.events || (self.bytes > self.limits.bytes && self.all.len() > 1) {
-            self.drop_oldest();
+            dropped.extend(self.drop_oldest());
         }
+        dropped
     }
 
     /// Whether all events under `prefix` after `from` are still here.
@@ -107,8 +109,8 @@ impl History {
         }
     }
 
-    fn drop_oldest(&mut self) {
-        let Some(oldest) = self.all.pop_front() else { return };
+    fn drop_oldest(&mut self) -> Option<Arc<Event>> {
+        let oldest = self.all.pop_front()?;
         self.bytes -= oldest.weight();
         self.floor = oldest.revision;
         if let Some(stem) = self.stems.get_mut(stem_of(oldest.record.key.as_str())) {
@@ -117,6 +119,7 @@ impl History {
             debug_assert!(front.is_some_and(|front| front.revision == oldest.revision));
             stem.floor = oldest.revision;
         }
+        Some(oldest)
     }
 }
 

@@ -48,6 +48,14 @@ pub enum NoSnapshot {
     },
 }
 
+/// What nobody reads here any more. Freeing it takes longer than replacing it: to be dropped without the lock.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Superseded {
+    _before: Snapshot,
+    _forgotten: Vec<Arc<Event>>,
+}
+
 /// Either a snapshot, or one and what must be taken back from it.
 pub(super) struct Rewind {
     pub(super) from: Snapshot,
@@ -64,16 +72,15 @@ impl Published {
     /// Adds an event that was loaded.
     pub(super) fn restore(&mut self, event: Arc<Event>) {
         self.current.apply(&event);
-        self.history.push(event);
+        drop(self.history.push(event));
     }
 
     /// Shows durable events: `after` is the state that they lead to.
-    pub(super) fn publish(&mut self, events: &[Arc<Event>], after: Snapshot, now: Instant) {
-        for event in events {
-            self.history.push(event.clone());
-        }
-        self.current = after;
+    pub(super) fn publish(&mut self, events: &[Arc<Event>], after: Snapshot, now: Instant) -> Superseded {
+        let forgotten = events.iter().flat_map(|event| self.history.push(event.clone())).collect();
+        let before = std::mem::replace(&mut self.current, after);
         self.mark(now);
+        Superseded { _before: before, _forgotten: forgotten }
     }
 
     /// Keeps a snapshot for the later pages of a list.

@@ -72,8 +72,10 @@ impl NodeInfo {
 
     /// Takes a newer version of a pod that counts the same.
     pub(super) fn refresh_pod(&mut self, pod: &Arc<PodInfo>) {
-        for known in self.pods.iter_mut().chain(&mut self.pods_with_terms) {
-            if known.uid == pod.uid {
+        let lists = [&mut self.pods, &mut self.pods_with_terms];
+        for list in lists.into_iter().take(if pod.terms().is_some() { 2 } else { 1 }) {
+            // Most that are confirmed came lately, and stand at the end.
+            if let Some(known) = list.iter_mut().rfind(|known| known.uid == pod.uid) {
                 *known = pod.clone();
             }
         }

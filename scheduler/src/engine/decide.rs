@@ -5,13 +5,14 @@
 use super::AcrossNodes;
 use super::across::SpreadRule;
 use super::plan::{Across, Plan};
+use super::score::{Scratch, kept_scores};
 use super::shape::{FITS, Local, OUT, Shape};
 use super::sums::{Sum, World};
-use super::topology::{Domain, EMPTY, KeyId, NOWHERE};
+use super::topology::{Domain, KeyId, NOWHERE};
 use crate::cache::Snapshot;
 use crate::cycle::{Placement, best};
 use crate::failure::{Failure, Rejections};
-use crate::framework::{MAX_NODE_SCORE, Profile, Verdict, Why};
+use crate::framework::{Profile, Verdict, Why};
 use crate::pod::PodInfo;
 use component::random::Random;
 use std::cmp::Ordering;
@@ -39,15 +40,6 @@ const TOO_NEAR: usize = 3;
 const UNWELCOME: usize = 4;
 
 type Decision = Option<Result<Placement, Failure>>;
-
-/// Lists that are filled anew for each decision; kept for their memory.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    feasible: Vec<usize>,
-    totals: Vec<i64>,
-    raw: Vec<i64>,
-    seen: Vec<bool>,
-}
 
 /// What is to be decided, and by whom.
 #[derive(Clone, Copy, Debug)]
@@ -100,21 +92,6 @@ fn promised(question: &Question<'_>) -> Decision {
 
 fn placement(cluster: &Snapshot, at: usize, feasible: usize) -> Placement {
     Placement { node: cluster.nodes()[at].name.clone(), feasible }
-}
-
-/// Sums up the kept scores of the feasible nodes.
-fn kept_scores(shape: &Shape, scratch: &mut Scratch) {
-    let Scratch { feasible, totals, .. } = scratch;
-    totals.clear();
-    totals.extend(feasible.iter().map(|at| i64::from(shape.totals()[*at])));
-    for scaled in shape.scaled.iter().filter(|scaled| scaled.some > 0) {
-        let max = feasible.iter().map(|at| scaled.raw[*at]).max().unwrap_or(0);
-        let weight = i64::from(scaled.weight);
-        for (total, at) in totals.iter_mut().zip(feasible.iter()) {
-            let share = if max == 0 { 0 } else { scaled.raw[*at] * MAX_NODE_SCORE / max };
-            *total += weight * if scaled.reverse { MAX_NODE_SCORE - share } else { share };
-        }
-    }
 }
 
 /// Decides for a pod that pods elsewhere concern.
@@ -303,108 +280,6 @@ impl AcrossNodes {
         }
         self.unwelcome.iter().any(is_there).then_some(UNWELCOME)
     }
-
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "upstream's arithmetic")]
-    fn score_spread(&self, weight: i64, world: &World<'_>, scratch: &mut Scratch) {
-        let rules = &self.resolved.rules;
-        if rules.rather_spread.is_empty() {
-            return;
-        }
-        let keys: Vec<&[Domain]> =
-            rules.rather_spread.iter().map(|rule| world.topology.domains(rule.terms.key)).collect();
-        let counted = |at: usize| !rules.all_keys || keys.iter().all(|domains| domains[at] != NOWHERE);
-        let Scratch { feasible, totals, raw, seen } = scratch;
-        let weights: Vec<f64> = rules
-            .rather_spread
-            .iter()
-            .zip(&keys)
-            .map(|(rule, domains)| {
-                let scored = feasible.iter().filter(|at| counted(**at));
-                let size = if rule.hosts {
-                    scored.count()
-                } else {
-                    distinct(scored.map(|at| domains[*at]), seen, world.topology.size(rule.terms.key))
-                };
-                ((size + 2) as f64).ln()
-            })
-            .collect();
-        raw.clear();
-        let (mut least, mut most) = (i64::MAX, i64::MIN);
-        for at in feasible.iter().copied() {
-            if !counted(at) {
-                raw.push(i64::MIN);
-                continue;
-            }
-            let mut score = 0.0;
-            for (number, rule) in rules.rather_spread.iter().enumerate() {
-                let domain = keys[number][at];
-                if domain == NOWHERE {
-                    continue;
-                }
-                let sum = &self.rather_spread[number];
-                let count = if rule.hosts { sum.values()[at] } else { sum.at(domain) };
-                score += count as f64 * weights[number] + (rule.max_skew - 1) as f64;
-            }
-            let score = score.round() as i64;
-            least = least.min(score);
-            most = most.max(score);
-            raw.push(score);
-        }
-        for (total, raw) in totals.iter_mut().zip(raw.iter()) {
-            *total += weight
-                * match most {
-                    _ if *raw == i64::MIN => 0,
-                    0 => MAX_NODE_SCORE,
-                    most => MAX_NODE_SCORE * (most + least - raw) / most,
-                };
-        }
-    }
-
-    fn score_wishes(&self, weight: i64, world: &World<'_>, scratch: &mut Scratch) {
-        let Scratch { feasible, totals, raw, seen } = scratch;
-        if let [sum] = self.wishes.as_slice() {
-            // Nodes of one domain are worth the same: the arithmetic is done a domain.
-            let domains = world.topology.domains(sum.key());
-            seen.clear();
-            seen.resize(world.topology.size(sum.key()), false);
-            feasible.iter().for_each(|at| seen[domains[*at] as usize] = true);
-            raw.clear();
-            raw.extend((0..).zip(seen.iter()).map(|(domain, _)| of_domain(sum, domain)));
-            let there = || raw.iter().zip(seen.iter()).filter(|(_, seen)| **seen).map(|(raw, _)| *raw);
-            let range = (there().min().unwrap_or(0), there().max().unwrap_or(0));
-            raw.iter_mut().for_each(|raw| *raw = weight * share(*raw, range));
-            for (total, at) in totals.iter_mut().zip(feasible.iter()) {
-                *total += raw[domains[*at] as usize];
-            }
-            return;
-        }
-        raw.clear();
-        raw.resize(feasible.len(), 0);
-        for sum in &self.wishes {
-            let domains = world.topology.domains(sum.key());
-            for (raw, at) in raw.iter_mut().zip(feasible.iter()) {
-                *raw += of_domain(sum, domains[*at]);
-            }
-        }
-        let range = (raw.iter().copied().min().unwrap_or(0), raw.iter().copied().max().unwrap_or(0));
-        for (total, raw) in totals.iter_mut().zip(raw.iter()) {
-            *total += weight * share(*raw, range);
-        }
-    }
-}
-
-fn of_domain(sum: &Sum, domain: Domain) -> i64 {
-    if domain == NOWHERE { 0 } else { sum.at(domain) }
-}
-
-/// Where a raw score stands between the least and the greatest, 0 to 100; 0 when they are equal.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "upstream's arithmetic")]
-fn share(raw: i64, (least, most): (i64, i64)) -> i64 {
-    if most == least {
-        0
-    } else {
-        (MAX_NODE_SCORE as f64 * ((raw - least) as f64 / (most - least) as f64)) as i64
-    }
 }
 
 /// The most pods that a domain may have for one more to fit.
@@ -421,17 +296,4 @@ fn of_key<'a>(all: &'a mut Vec<Blocked>, key: KeyId, world: &World<'_>) -> &'a m
         all.len() - 1
     });
     &mut all[at].domains
-}
-
-/// How many different domains; nodes without the label are in one together with those whose label is empty.
-fn distinct(domains: impl Iterator<Item = Domain>, seen: &mut Vec<bool>, size: usize) -> usize {
-    seen.clear();
-    seen.resize(size, false);
-    let mut count = 0;
-    for domain in domains {
-        let domain = if domain == NOWHERE { EMPTY } else { domain } as usize;
-        count += usize::from(!seen[domain]);
-        seen[domain] = true;
-    }
-    count
 }
