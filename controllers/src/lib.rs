@@ -20,6 +20,7 @@ mod node_lifecycle;
 mod pod_gc;
 mod registry;
 mod replicaset;
+mod resource_claim;
 mod root_ca;
 mod run;
 mod service_account;

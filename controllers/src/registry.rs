@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::context::Context;
 use crate::{
-    deployment, endpointslice, garbage, namespace, node_lifecycle, pod_gc, replicaset, root_ca,
-    service_account, taint_eviction,
+    deployment, endpointslice, garbage, namespace, node_lifecycle, pod_gc, replicaset, resource_claim,
+    root_ca, service_account, taint_eviction,
 };
 
 /// A controller that can run.
@@ -26,6 +26,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row { name: node_lifecycle::NAME, start: node_lifecycle::start },
     Row { name: pod_gc::NAME, start: pod_gc::start },
     Row { name: replicaset::NAME, start: replicaset::start },
+    Row { name: resource_claim::NAME, start: resource_claim::start },
     Row { name: root_ca::NAME, start: root_ca::start },
     Row { name: service_account::NAME, start: service_account::start },
     Row { name: taint_eviction::NAME, start: taint_eviction::start },

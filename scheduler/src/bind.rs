@@ -6,8 +6,10 @@
 
 use crate::extender::Extenders;
 use crate::framework::Write;
+use crate::groups::PodGroup;
 use crate::pod::{NodeName, PodInfo, Uid};
 use crate::prepare;
+use crate::related::Key;
 use crate::requests;
 use crate::state::{Effect, Event};
 use component::clock::Clock;
@@ -39,10 +41,10 @@ pub struct Writer {
     /// Binds and evictions that wait for their turn.
     urgent: VecDeque<Urgent>,
     urgent_under_way: usize,
-    /// The latest status patch of each pod that waits for its turn, and the order of the turns.
+    /// The latest status patch of each pod or group that waits for its turn, and the order of the turns.
     patches: FxHashMap<Uid, Patch>,
     turns: VecDeque<Uid>,
-    /// Pods with a status patch under way.
+    /// Pods and groups with a status patch under way.
     patching: FxHashSet<Uid>,
 }
 
@@ -55,8 +57,15 @@ enum Urgent {
 
 #[derive(Debug)]
 struct Patch {
-    pod: Arc<PodInfo>,
+    of: Patched,
     body: Value,
+}
+
+/// Whose status is patched.
+#[derive(Debug)]
+enum Patched {
+    Pod(Arc<PodInfo>),
+    Group(Arc<PodGroup>),
 }
 
 /// A request has ended.
@@ -120,12 +129,17 @@ impl Writer {
                 self.record(&pod, |recorder| requests::record_failure(recorder, &pod, &message));
                 if let Some(body) = requests::unplaced(&pod, reason, &message, &nomination, self.clock.now())
                 {
-                    self.patch(pod, body);
+                    self.patch(pod.uid.clone(), Patched::Pod(pod), body);
                 }
             }
             Effect::Unnominate { pod } => {
                 let body = requests::unnominate(&pod);
-                self.patch(pod, body);
+                self.patch(pod.uid.clone(), Patched::Pod(pod), body);
+            }
+            Effect::GroupScheduled { group, scheduled } => {
+                let uid = Uid::from(group.metadata.uid.as_deref().unwrap_or_default());
+                let body = requests::group_scheduled(&group, scheduled, self.clock.now());
+                self.patch(uid, Patched::Group(group), body);
             }
             Effect::Placed { pod, node } => {
                 tracing::info!(namespace = pod.namespace(), name = pod.name(), %node, "bound");
@@ -164,9 +178,8 @@ impl Writer {
         });
     }
 
-    fn patch(&mut self, pod: Arc<PodInfo>, body: Value) {
-        let uid = pod.uid.clone();
-        let waits = self.patches.insert(uid.clone(), Patch { pod, body }).is_some();
+    fn patch(&mut self, uid: Uid, of: Patched, body: Value) {
+        let waits = self.patches.insert(uid.clone(), Patch { of, body }).is_some();
         if !waits && !self.patching.contains(&uid) {
             self.turns.push_back(uid);
         }
@@ -193,13 +206,11 @@ impl Writer {
         }
         while self.patching.len() < PATCHES_LIMIT {
             let Some(uid) = self.turns.pop_front() else { break };
-            let Some(Patch { pod, body }) = self.patches.remove(&uid) else { continue };
+            let Some(patch) = self.patches.remove(&uid) else { continue };
             self.patching.insert(uid.clone());
             let (client, answers) = (self.client.clone(), self.answers.clone());
             self.tasks.spawn("write", async move {
-                if let Err(error) = requests::patch_status(&client, &pod, &body).await {
-                    tracing::debug!(%pod, %error, "status not patched");
-                }
+                patch.send(&client).await;
                 let _ = answers.send(Answer(Ended::Patch(uid)));
             });
         }
@@ -211,6 +222,30 @@ impl Writer {
             Urgent::Evict { preemptor, .. } => preemptor,
         };
         self.recorders.get(pod.scheduler_name()).cloned()
+    }
+}
+
+impl Patch {
+    async fn send(self, client: &Client) {
+        let outcome = match &self.of {
+            Patched::Pod(pod) => requests::patch_status(client, pod, &self.body).await,
+            Patched::Group(group) => requests::patch_group_status(client, group, &self.body).await,
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(of = self.of.name(), %error, "status not patched");
+        }
+    }
+}
+
+impl Patched {
+    fn name(&self) -> String {
+        match self {
+            Self::Pod(pod) => pod.to_string(),
+            Self::Group(group) => {
+                let Key { namespace, name } = group.key();
+                format!("{namespace}/{name}")
+            }
+        }
     }
 }
 

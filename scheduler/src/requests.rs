@@ -1,6 +1,8 @@
 //! The requests and events themselves: what exactly is sent to the API server.
 
+use crate::groups::{PodGroup, SCHEDULED};
 use crate::pod::{NodeName, PodInfo};
+use crate::related::Key;
 use crate::state::{Nomination, WriteError};
 use component::client::lean;
 use component::events::{self, Recorder, Type};
@@ -44,6 +46,31 @@ pub(crate) async fn patch_status(client: &Client, pod: &PodInfo, body: &Value) -
     let patch = Patch::Strategic(body);
     let request = pods(pod).patch_subresource("status", pod.name(), &PatchParams::default(), &patch);
     Ok(lean::write(client, request).await?)
+}
+
+/// Patches `podgroups/status` by strategic merge.
+pub(crate) async fn patch_group_status(
+    client: &Client,
+    group: &PodGroup,
+    body: &Value,
+) -> Result<(), WriteError> {
+    let Key { namespace, name } = group.key();
+    let request = Request::new(PodGroup::url_path(&(), Some(&namespace)));
+    let request =
+        request.patch_subresource("status", &name, &PatchParams::default(), &Patch::Strategic(body));
+    Ok(lean::write(client, request).await?)
+}
+
+/// The patch for a group that was scheduled, or could not be.
+pub(crate) fn group_scheduled(group: &PodGroup, scheduled: bool, now: Timestamp) -> Value {
+    let (status, reason, message) = match scheduled {
+        true => ("True", "Scheduled", ""),
+        false => ("False", "Unschedulable", "pod group is unschedulable"),
+    };
+    json!({"metadata": {"uid": group.metadata.uid}, "status": {"conditions": [{
+        "type": SCHEDULED, "status": status, "reason": reason, "message": message,
+        "lastTransitionTime": seconds(now), "observedGeneration": group.metadata.generation.unwrap_or(0),
+    }]}})
 }
 
 /// The patch for a pod that was not placed; `None` when its status says all of it already.

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::extender::{Advice, Interests};
 use crate::failure::Failure;
 use crate::framework::{Change, Profile, Profiles, Subject, Wakeup, WakeupSet, Write};
+use crate::groups::PodGroup;
 use crate::metrics::{Metrics, Outcome};
 use crate::pod::{NodeName, PodInfo, Uid, group_of};
 use crate::preempt::{Attempt, Budget, Room};
@@ -141,6 +142,13 @@ pub enum Effect {
     Unnominate {
         /// The pod.
         pod: Arc<PodInfo>,
+    },
+    /// Tell whether a group of pods could be scheduled: condition PodGroupScheduled.
+    GroupScheduled {
+        /// The group.
+        group: Arc<PodGroup>,
+        /// Whether it could.
+        scheduled: bool,
     },
     /// Tell that the pod was placed.
     Placed {

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop there")]
 
 mod bad_input;
+mod claims;
 mod components;
 mod dns;
 mod endpoints;
 mod explain;
 mod extenders;
+mod gangs;
 mod garbage;
 mod machinery;
 mod namespaces;

@@ -16,19 +16,19 @@ use serde_json::{Value, json};
 const SEED: u64 = 3;
 
 /// A cluster with schedulers and hand-made nodes; no controller and no node agent.
-struct Scene {
-    cluster: TestCluster,
+pub(crate) struct Scene {
+    pub(crate) cluster: TestCluster,
 }
 
 impl Scene {
     /// With one scheduler, `default-scheduler`.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let scene = Self::without_scheduler().await;
         scene.scheduler(Config { seed: Some(SEED), ..Config::default() });
         scene
     }
 
-    async fn without_scheduler() -> Self {
+    pub(crate) async fn without_scheduler() -> Self {
         let cluster = TestCluster::apiserver().await;
         // No controller is there to make it, and without it no pod is admitted.
         let account = serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap();
@@ -37,7 +37,7 @@ impl Scene {
         Self { cluster }
     }
 
-    fn scheduler(&self, config: Config) -> component::tasks::Tasks {
+    pub(crate) fn scheduler(&self, config: Config) -> component::tasks::Tasks {
         let (client, clock) = (self.cluster.client.clone(), self.cluster.clock.clone());
         let tasks = self.cluster.tasks.child();
         let own = tasks.clone();
@@ -51,12 +51,12 @@ impl Scene {
         Api::all(self.cluster.client.clone())
     }
 
-    fn pods(&self) -> Api<Pod> {
+    pub(crate) fn pods(&self) -> Api<Pod> {
         Api::default_namespaced(self.cluster.client.clone())
     }
 
     /// Makes a node; `spec` and labels as given, two cores.
-    async fn node(&self, name: &str, labels: Value, spec: Value) {
+    pub(crate) async fn node(&self, name: &str, labels: Value, spec: Value) {
         let resources = json!({"cpu": "2", "memory": "8Gi", "pods": "110"});
         let node = json!({
             "metadata": {"name": name, "labels": labels}, "spec": &spec,
@@ -69,7 +69,7 @@ impl Scene {
     }
 
     /// Makes a pod with one container that asks for `cpu`; `spec` is laid over it.
-    async fn pod(&self, name: &str, cpu: &str, spec: Value) {
+    pub(crate) async fn pod(&self, name: &str, cpu: &str, spec: Value) {
         let mut pod = json!({
             "metadata": {"name": name},
             "spec": {"containers": [{"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}}]},
@@ -79,7 +79,7 @@ impl Scene {
     }
 
     /// The node a pod is bound to, once it is.
-    async fn bound(&self, name: &str) -> String {
+    pub(crate) async fn bound(&self, name: &str) -> String {
         let pods = self.pods();
         self.cluster
             .eventually(&format!("pod {name} is bound"), async || {
@@ -90,7 +90,7 @@ impl Scene {
     }
 
     /// The reason and message of PodScheduled=False, once it is there.
-    async fn refused(&self, name: &str) -> (String, String) {
+    pub(crate) async fn refused(&self, name: &str) -> (String, String) {
         let pods = self.pods();
         self.cluster
             .eventually(&format!("pod {name} is refused"), async || {

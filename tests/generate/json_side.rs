@@ -62,14 +62,17 @@ impl Definition {
     }
 }
 
-/// All definitions of stable versions, by name.
+/// Alpha versions that are served all the same.
+const SERVED_ALPHA: &[&str] = &["io.k8s.api.scheduling.v1alpha2."];
+
+/// All definitions of served versions, by name.
 pub(crate) fn read(source: &Path) -> Result<BTreeMap<String, Definition>> {
     let mut definitions = BTreeMap::new();
     for path in rust_files(&source.join(LEVEL))? {
         let text = std::fs::read_to_string(&path)?;
         let Some(name) = text.strip_prefix("// Generated from definition ") else { continue };
         let name = name.lines().next().unwrap_or_default();
-        if !stable(name) {
+        if !served(name) {
             continue;
         }
         let definition = definition(name, &text).with_context(|| format!("in {}", path.display()))?;
@@ -78,10 +81,14 @@ pub(crate) fn read(source: &Path) -> Result<BTreeMap<String, Definition>> {
     Ok(definitions)
 }
 
-/// Alpha and beta versions are off by default upstream, and not served here. `List` and `version.Info` are no kinds.
-fn stable(name: &str) -> bool {
+/// Alpha and beta versions are off by default upstream, and with one exception not served here. `List` and
+/// `version.Info` are no kinds.
+fn served(name: &str) -> bool {
     if ["io.k8s.List", "io.k8s.apimachinery.pkg.version.Info"].contains(&name) {
         return false;
+    }
+    if SERVED_ALPHA.iter().any(|package| name.starts_with(package)) {
+        return true;
     }
     !name.split('.').any(|part| part.starts_with('v') && (part.contains("alpha") || part.contains("beta")))
 }

@@ -8,6 +8,7 @@ mod default_tolerations;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod new_nodes;
+mod pod_groups;
 mod pod_security;
 mod priority;
 mod runtime_class;
@@ -57,6 +58,7 @@ pub(crate) fn validate(attributes: &Attributes<'_>, object: &Value) -> ApiResult
         return namespace_lifecycle::admit(attributes, object);
     }
     pod_security::validate(attributes, object)?;
+    pod_groups::validate(attributes, object)?;
     storage::validate(attributes, object)?;
     limit_ranger::validate(attributes, object)
 }

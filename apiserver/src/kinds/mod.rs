@@ -21,6 +21,7 @@ mod metadata;
 mod names;
 mod networking;
 mod pod;
+mod pod_groups;
 mod policy;
 mod rbac;
 pub(crate) mod read;
@@ -229,7 +230,7 @@ impl Kind {
 
 /// The built-in kinds: the groups in discovery's order, the kinds of a group in the order of their resources.
 pub fn builtin() -> &'static [Kind] {
-    const GROUPS: [fn() -> Vec<row::Row>; 19] = [
+    const GROUPS: [fn() -> Vec<row::Row>; 20] = [
         core::rows,
         apps::rows,
         core::events,
@@ -244,6 +245,7 @@ pub fn builtin() -> &'static [Kind] {
         storage::rows,
         admissionregistration::rows,
         scheduling::rows,
+        pod_groups::rows,
         coordination::rows,
         runtime::rows,
         discovery::rows,

@@ -6,9 +6,9 @@
 //! nowhere that the gang cannot be complete, so that two halves of gangs do not keep room from each other. Pods of the
 //! gang are tried again when the first of them gets a node.
 
-use crate::cache::{NodeInfo, Snapshot};
+use crate::cache::Snapshot;
 use crate::framework::{
-    Change, Filter, ForPod, NodeCheck, Permission, Permit, Plugin, Reserve, Subject, Verdict, Wakeup,
+    Change, Filter, ForPod, Permission, Permit, Plugin, Reserve, Subject, Verdict, Wakeup,
 };
 use crate::groups::Standing;
 use crate::pod::{NodeName, PodInfo, Uid};
@@ -68,19 +68,10 @@ impl Filter for GangScheduling {
                 format!("waiting for pods's pod group {:?} to appear in scheduling queue", group.name)
             }
             Standing::TooFew => TOO_FEW.to_owned(),
-            Standing::Hopeless | Standing::Waiting | Standing::Reached => return ForPod::check(Anywhere),
+            // A gang does not care about nodes: its pods are decided like all that are alike.
+            Standing::Hopeless | Standing::Waiting | Standing::Reached => return ForPod::Nothing,
         };
         ForPod::Refuse(Verdict::Never(why.into()))
-    }
-}
-
-/// A gang does not care about nodes; the check keeps its pods out of the ways of pods that are alike.
-#[derive(Debug)]
-struct Anywhere;
-
-impl NodeCheck for Anywhere {
-    fn check(&self, _: &NodeInfo) -> Verdict {
-        Verdict::Fits
     }
 }
 

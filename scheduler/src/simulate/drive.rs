@@ -87,7 +87,7 @@ impl Driven {
                 let why = "an extender would be asked about it, which a simulation does not do";
                 self.refused.insert(pod.uid.clone(), why.to_owned());
             }
-            Effect::Unnominate { .. } | Effect::Placed { .. } => {}
+            Effect::Unnominate { .. } | Effect::GroupScheduled { .. } | Effect::Placed { .. } => {}
         }
     }
 

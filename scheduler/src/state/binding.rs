@@ -117,6 +117,7 @@ impl State {
                 return self.give_up(&pod, &node, GivenUp::Error(message), now);
             }
         }
+        self.tell_group(&pod);
         if self.ask_permission(profile, pod.clone(), node, now, now) {
             self.ask_the_others(profile, &pod, now);
         }
@@ -267,12 +268,24 @@ impl State {
         if self.cache.snapshot_mut().groups_mut().joined(&group, &pod.uid, has_node) {
             self.queue.wake(&Change::new(Wakeup::PodAdded, Subject::Pod(pod)), now);
         }
+        if has_node {
+            self.tell_group(pod);
+        }
+    }
+
+    /// Has it said when it was decided just now whether the pod's group is scheduled.
+    fn tell_group(&mut self, pod: &PodInfo) {
+        let Some(group) = pod.group() else { return };
+        if let Some((group, scheduled)) = self.cache.snapshot_mut().groups_mut().news(&group) {
+            self.effects.push(Effect::GroupScheduled { group, scheduled });
+        }
     }
 
     /// Notes that a pod of a group fits nowhere: those that wait for it may have waited in vain.
     pub(super) fn group_refused(&mut self, pod: &PodInfo, now: Timestamp) {
         let Some(group) = pod.group() else { return };
         self.cache.snapshot_mut().groups_mut().refused(&group, &pod.uid);
+        self.tell_group(pod);
         let profiles = self.profiles.clone();
         if let Some(profile) = profiles.of(pod) {
             self.ask_the_others(profile, pod, now);

@@ -135,6 +135,11 @@ impl Driven {
             }
             Effect::Unnominate { pod } => self.log.push(format!("{} is un-nominated", pod.name())),
             Effect::Extend { pod, .. } => panic!("no extender is there to ask about {pod}"),
+            Effect::GroupScheduled { group, scheduled } => {
+                let name = group.key().name;
+                self.log
+                    .push(format!("group {name}: {}", if scheduled { "scheduled" } else { "unschedulable" }));
+            }
             Effect::Placed { .. } => {}
         }
     }
@@ -447,7 +452,7 @@ fn a_gang_starts_when_all_of_it_has_room() {
     driven.wait(2);
     let mut log = carried_out(&mut driven);
     log.sort_unstable();
-    assert_eq!(log, ["a -> n", "b -> n", "c -> n"]);
+    assert_eq!(log, ["a -> n", "b -> n", "c -> n", "group g: scheduled"]);
 }
 
 #[test]
@@ -459,6 +464,7 @@ fn half_a_gang_holds_no_room() {
     let log = carried_out(&mut driven);
     assert!(log.iter().all(|line| !line.contains("->")), "{log:?}");
     assert!(log.iter().any(|line| line.contains("1 other pods of the gang fit nowhere.")), "{log:?}");
+    assert_eq!(log.iter().filter(|line| *line == "group g: unschedulable").count(), 1, "{log:?}");
     let counts = driven.state.counts();
     assert_eq!(
         (counts.unschedulable, counts.active, counts.backoff),

@@ -113,6 +113,7 @@ fn spec(at: Path<'_>, spec: &Value, pod_name: Option<&str>, owner: Owner, errors
         spec.list("topologySpreadConstraints"),
         errors,
     );
+    scheduling_group(at.child("schedulingGroup"), &spec["schedulingGroup"], errors);
     host_users(at, spec, errors);
     names_and_numbers(at, spec, errors);
     tolerations(at.child("tolerations"), spec.list("tolerations"), errors);
@@ -250,6 +251,15 @@ fn scheduling_gates(at: Path<'_>, gates: &[Value], errors: &mut FieldErrors) {
         if !seen.insert(name) {
             errors.push(FieldError::duplicate(at.index(index), name));
         }
+    }
+}
+
+/// The group that the pod starts with.
+fn scheduling_group(at: Path<'_>, group: &Value, errors: &mut FieldErrors) {
+    if group.has("podGroupName") {
+        checks::subdomain(at.child("podGroupName"), group.text("podGroupName"), errors);
+    } else if !group.is_null() {
+        errors.push(FieldError::invalid(at, "", "must specify one of: `podGroupName`"));
     }
 }
 
