@@ -20,6 +20,7 @@ use crate::containers::resolv_conf::Names;
 use crate::cri::{CriError, CriRuntime};
 use crate::node::{self, Machine};
 use crate::pods::{self, Node, Pods};
+use crate::routes;
 use crate::runtime::simulated::Simulated;
 use crate::runtime::{Runtime, RuntimeError};
 use crate::serve::{self, ServeError};
@@ -83,6 +84,10 @@ pub async fn run(config: Config, client: Client, clock: Clock, tasks: Tasks) -> 
             tasks.spawn_until_stopped("node-lease", node::renew(Arc::clone(&node), uid, delay));
             node::keep_status(node, machine, port, watch).await;
         });
+    }
+    if let Some(network) = config.pod_network {
+        let keep = routes::keep(config.node_name.clone(), informers.clone(), network, tasks.clone());
+        tasks.spawn("pod-routes", keep);
     }
     let source = pods::source(&informers, &names);
     let by_name: HashMap<String, Pods> =

@@ -14,7 +14,7 @@ use component::process::until_stopped;
 use component::tasks::Tasks;
 use k8s_openapi::api::core::v1::Taint;
 
-use crate::config::{CertificateAndKey, Config, ResolvConf, RuntimeChoice};
+use crate::config::{CertificateAndKey, Config, PodNetwork, ResolvConf, RuntimeChoice};
 use crate::proxy::{self, ProxyArgs};
 
 /// The node agent: runs the pods that the cluster assigned to this machine
@@ -89,6 +89,14 @@ pub struct Args {
     #[arg(long, value_name = "COUNT", default_value_t = crate::MAX_PODS)]
     pub max_pods: u32,
 
+    /// Addresses that the runtime gives pods; written to the Node unless it has a range
+    #[arg(long, value_name = "RANGE")]
+    pub pod_cidr: Option<proxy::model::Cidr>,
+
+    /// Route to the pods of other nodes over their addresses: for nodes on one network without a plug-in that does it
+    #[arg(long)]
+    pub pod_routes: bool,
+
     /// Parent of the cgroups of pods
     #[arg(long, value_name = "PATH", default_value = "/")]
     pub cgroup_root: String,
@@ -162,6 +170,10 @@ impl Args {
             Some(path) => ResolvConf::File(PathBuf::from(path)),
         };
         config.max_pods = self.max_pods;
+        config.pod_cidr = self.pod_cidr.map(|range| range.to_string());
+        if self.pod_routes {
+            config.pod_network = Some(PodNetwork { masquerade: false, cleanup_at_end: false });
+        }
         config.serving.address = self.address;
         config.serving.port = self.port;
         if let (Some(certificate), Some(key)) = (&self.tls_cert_file, &self.tls_private_key_file) {

@@ -30,7 +30,21 @@ pub struct Config {
     /// The resolver of pods that do not use the cluster's.
     pub resolv_conf: ResolvConf,
     pub max_pods: u32,
+    /// Addresses that the runtime gives pods, where the cluster does not say: written to a Node that has none.
+    pub pod_cidr: Option<String>,
+    /// What the agent does for the network of pods; nothing where a network plug-in does it all.
+    pub pod_network: Option<PodNetwork>,
     pub serving: Serving,
+}
+
+/// What an agent does for a network of pods without a plug-in that spans nodes: pods of other Nodes are reached by
+/// routes over these Nodes' addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodNetwork {
+    /// Show the node's address as the source of what leaves the pods' network, where the kernel has nf_tables.
+    pub masquerade: bool,
+    /// Take everything away when told to stop. Otherwise all stays, so that a successor finds it.
+    pub cleanup_at_end: bool,
 }
 
 /// Where the node's own resolver is written down.
@@ -103,6 +117,8 @@ impl Config {
             cluster_domain: "cluster.local".to_owned(),
             resolv_conf: ResolvConf::Found,
             max_pods: MAX_PODS,
+            pod_cidr: None,
+            pod_network: None,
             serving: Serving {
                 address: IpAddr::from([0, 0, 0, 0]),
                 port: KUBELET_PORT,

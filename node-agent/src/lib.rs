@@ -11,12 +11,14 @@ mod config;
 pub mod containerd;
 mod containers;
 mod cri;
+mod masquerade;
 pub mod netlink;
 mod nftables;
 mod node;
 mod pods;
 mod probes;
 pub mod proxy;
+mod routes;
 mod runtime;
 mod serve;
 mod services;
@@ -24,7 +26,9 @@ mod volumes;
 
 pub use agent::{AgentError, run};
 pub use args::{Args, Part, command, host_name};
-pub use config::{CertificateAndKey, Config, KUBELET_PORT, MAX_PODS, ResolvConf, RuntimeChoice, Serving};
+pub use config::{
+    CertificateAndKey, Config, KUBELET_PORT, MAX_PODS, PodNetwork, ResolvConf, RuntimeChoice, Serving,
+};
 pub use cri::CriError;
 pub use runtime::RuntimeError;
 pub use serve::ServeError;

@@ -69,6 +69,10 @@ pub(crate) struct Up {
     #[arg(long)]
     pub(crate) node_name: Option<String>,
 
+    /// Addresses of this node's pods; a free range like 10.244.1.0/24 if not given. The first start decides.
+    #[arg(long, value_name = "RANGE", conflicts_with_all = ["simulated_nodes", "container_runtime_endpoint", "control_plane_only"])]
+    pub(crate) pod_cidr: Option<node_agent::proxy::model::Cidr>,
+
     /// Where the cluster's DNS server listens; on the bridge of the pods if not given.
     #[arg(long, value_name = "IP:PORT", conflicts_with = "nodes_only")]
     pub(crate) dns_listen: Option<SocketAddr>,

@@ -8,7 +8,10 @@ use base64::Engine as _;
 use component::client::from_service;
 use component::informers::Informers;
 use component::metrics::Registry;
+use k8s_openapi::api::core::v1::Node;
 use kube::Client;
+use kube::api::{Api, ListParams};
+use node_agent::proxy::model::Cidr;
 
 use crate::args::Up;
 use crate::crew::Crew;
@@ -25,6 +28,14 @@ pub(crate) struct ControlPlane {
     started: Option<apiserver::Started>,
     /// Held while `/readyz` is not to say ok.
     unready: Option<component::ready::Guard>,
+}
+
+/// Ranges of pod addresses that Nodes have.
+#[derive(Debug, Default)]
+pub(crate) struct PodRanges {
+    /// That of the Node of the given name.
+    pub(crate) own: Option<Cidr>,
+    pub(crate) others: Vec<Cidr>,
 }
 
 impl ControlPlane {
@@ -77,6 +88,22 @@ impl ControlPlane {
             .await
             .with_context(|| format!("the cluster of {}", kubeconfig.display()))?;
         Ok(Self { client, ca, informers: None, started: None, unready: None })
+    }
+
+    /// What a node that joins has to know of the others.
+    pub(crate) async fn pod_ranges(&self, own: &str) -> anyhow::Result<PodRanges> {
+        let nodes = Api::<Node>::all(self.client.clone()).list(&ListParams::default()).await;
+        let mut ranges = PodRanges::default();
+        for node in nodes.context("cannot read the cluster's Nodes")? {
+            let of_node = node.spec.and_then(|spec| spec.pod_cidrs).unwrap_or_default();
+            let mut of_node = of_node.iter().filter_map(|range| range.parse().ok());
+            if node.metadata.name.as_deref() == Some(own) {
+                ranges.own = of_node.next();
+            } else {
+                ranges.others.extend(of_node);
+            }
+        }
+        Ok(ranges)
     }
 
     /// Where the metrics of what runs here are shown.

@@ -1,15 +1,16 @@
 //! This machine as a node: what runs its containers, and how it joins a cluster.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use component::tasks::Tasks;
-use node_agent::containerd::{Containerd, ContainerdConfig, gateway, pod_cidr};
-use node_agent::{Config, RuntimeChoice, proxy};
+use node_agent::containerd::{Containerd, ContainerdConfig, gateway, keep_pod_cidr, pod_cidr};
+use node_agent::{Config, PodNetwork, RuntimeChoice, proxy};
 
 use crate::args::{ProxyMode, Up};
-use crate::control_plane::ControlPlane;
+use crate::control_plane::{ControlPlane, PodRanges};
 use crate::crew::Crew;
 use crate::progress::Progress;
 
@@ -29,7 +30,13 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) async fn start(args: &Up, progress: &Progress, tasks: &Tasks) -> anyhow::Result<Option<Self>> {
+    /// `ranges` are those that Nodes of the cluster have already.
+    pub(crate) async fn start(
+        args: &Up,
+        ranges: &PodRanges,
+        progress: &Progress,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Option<Self>> {
         if args.control_plane_only {
             return Ok(None);
         }
@@ -47,8 +54,8 @@ impl Machine {
             }));
         }
         let dir = std::path::absolute(args.data_dir.join("containerd"))?;
-        let pod_cidr =
-            pod_cidr(&dir).with_context(|| format!("cannot use the data directory {}", dir.display()))?;
+        let pod_cidr = pod_addresses(args, ranges, &dir)
+            .with_context(|| format!("cannot use the data directory {}", dir.display()))?;
         let bridge = gateway(&pod_cidr);
         let config = ContainerdConfig { dir, pod_cidr: pod_cidr.clone(), bridge: None };
         let containerd = Containerd::start(config, tasks).await?;
@@ -64,13 +71,17 @@ impl Machine {
         cluster_dns: Option<IpAddr>,
         crew: &Crew,
     ) -> anyhow::Result<()> {
-        let name = args.node_name.clone().unwrap_or_else(node_agent::host_name);
+        let name = node_name(args);
         let data_dir = std::path::absolute(&args.data_dir)?;
         let mut config = Config::new(name.clone(), self.runtime.clone());
         config.root_dir = data_dir.join("node");
         config.pod_logs_dir = data_dir.join("logs");
         config.serving.client_ca = Some(cluster.ca.clone().into_bytes());
         config.cluster_dns = cluster_dns.into_iter().collect();
+        config.pod_cidr.clone_from(&self.pod_cidr);
+        if self.containerd.is_some() {
+            config.pod_network = Some(PodNetwork { masquerade: true, cleanup_at_end: true });
+        }
         if args.simulated_nodes.is_some() {
             config.serving.port = 0;
         }
@@ -104,4 +115,17 @@ impl Machine {
             }
         });
     }
+}
+
+/// How the node of this machine calls itself.
+pub(crate) fn node_name(args: &Up) -> String {
+    args.node_name.clone().unwrap_or_else(node_agent::host_name)
+}
+
+/// The directory's range, at its first start the one asked for, or that of the Node, or one that nobody has.
+fn pod_addresses(args: &Up, ranges: &PodRanges, dir: &Path) -> std::io::Result<String> {
+    if let Some(asked) = args.pod_cidr.or(ranges.own).filter(|_| !dir.join("pod-cidr").exists()) {
+        keep_pod_cidr(dir, &asked.to_string())?;
+    }
+    pod_cidr(dir, &ranges.others)
 }

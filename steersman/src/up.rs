@@ -12,10 +12,10 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Client;
 
 use crate::args::Up;
-use crate::control_plane::ControlPlane;
+use crate::control_plane::{ControlPlane, PodRanges};
 use crate::crew::Crew;
 use crate::dns;
-use crate::machine::Machine;
+use crate::machine::{Machine, node_name};
 use crate::progress::Progress;
 
 /// How long nodes may take to report Ready.
@@ -50,8 +50,15 @@ async fn start(
     progress: &Progress,
     crew: &Crew,
 ) -> anyhow::Result<(Option<Machine>, ControlPlane)> {
-    let machine = Machine::start(args, progress, &crew.nodes).await?;
-    let cluster = ControlPlane::reach(args, progress, crew).await?;
+    let (machine, cluster) = if args.nodes_only {
+        let cluster = ControlPlane::reach(args, progress, crew).await?;
+        let ranges = cluster.pod_ranges(&node_name(args)).await?;
+        (Machine::start(args, &ranges, progress, &crew.nodes).await?, cluster)
+    } else {
+        // That this machine cannot run containers is known before anything listens.
+        let machine = Machine::start(args, &PodRanges::default(), progress, &crew.nodes).await?;
+        (machine, ControlPlane::reach(args, progress, crew).await?)
+    };
     let bridge = machine.as_ref().and_then(|machine| machine.bridge);
     let cluster_dns = dns::start(args, bridge, &cluster, progress, crew).await?;
     if let Some(machine) = &machine {

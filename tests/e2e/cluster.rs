@@ -1,6 +1,6 @@
 //! The cluster that the tests share, and a namespace for each.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -71,7 +71,7 @@ fn start() -> Process {
     let process = Process::start(&["up"], &data_dir);
     let archive = data_dir.join("busybox.tar");
     harness::image::busybox(&archive, &[IMAGE]);
-    import(&archive);
+    import(&archive, &data_dir);
     has_disk(&Kubectl::new(&process.kubeconfig()));
     process
 }
@@ -83,8 +83,9 @@ fn has_disk(kubectl: &Kubectl) {
     assert!(!full, "less than a tenth of the disk under {} is free: make room", data_dir().display());
 }
 
-fn import(archive: &std::path::Path) {
-    let socket = data_dir().join("containerd/containerd.sock");
+/// Loads an image into the private containerd of a data directory.
+pub(crate) fn import(archive: &Path, data_dir: &Path) {
+    let socket = data_dir.join("containerd/containerd.sock");
     let import = Command::new("ctr")
         .args(["--namespace", "k8s.io", "--address"])
         .arg(&socket)

@@ -12,4 +12,5 @@ mod questions;
 mod reads;
 mod streams;
 mod survival;
+mod two_machines;
 mod workloads;

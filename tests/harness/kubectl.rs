@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 pub struct Kubectl {
     kubeconfig: PathBuf,
     home: PathBuf,
+    namespace: Option<String>,
 }
 
 impl Kubectl {
@@ -19,12 +20,22 @@ impl Kubectl {
         assert!(found.is_ok(), "no kubectl on PATH: apt-get install kubernetes-client (`make test` does it)");
         let home = kubeconfig.parent().expect("a folder").join("kubectl-home");
         std::fs::create_dir_all(&home).expect("home for kubectl");
-        Self { kubeconfig: kubeconfig.to_owned(), home }
+        Self { kubeconfig: kubeconfig.to_owned(), home, namespace: None }
+    }
+
+    /// Runs it in a network namespace of `ip netns`.
+    #[must_use]
+    pub fn within(mut self, namespace: &str) -> Self {
+        self.namespace = Some(namespace.to_owned());
+        self
     }
 
     /// A command of kubectl's, not yet started.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("kubectl");
+        let mut command = match &self.namespace {
+            Some(namespace) => crate::process::within(namespace, "kubectl"),
+            None => Command::new("kubectl"),
+        };
         command.env("KUBECONFIG", &self.kubeconfig).env("HOME", &self.home).args(arguments);
         command
     }

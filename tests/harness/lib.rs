@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod cluster;
+pub mod cpio;
 pub mod eventually;
 pub mod faults;
 pub mod image;
@@ -12,4 +13,5 @@ pub mod kubectl;
 pub mod nodes;
 pub mod process;
 pub mod uml;
+pub mod vm;
 pub mod wire;

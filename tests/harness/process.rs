@@ -1,5 +1,6 @@
 //! The real `steersman` binary as a child process, with a data directory of its own on loopback.
 
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
@@ -35,8 +36,19 @@ impl Process {
 
     /// `start` on a port that was in use before, as after a crash.
     pub fn start_on(arguments: &[&str], data_dir: &Path, port: u16) -> Self {
+        Self::spawn(command(arguments, data_dir, port), arguments, data_dir, port)
+    }
+
+    /// `start_on` in a network namespace of `ip netns`.
+    pub fn start_within(namespace: &str, arguments: &[&str], data_dir: &Path, port: u16) -> Self {
+        let inside = command(arguments, data_dir, port);
+        let mut command = within(namespace, inside.get_program());
+        command.args(inside.get_args());
+        Self::spawn(command, arguments, data_dir, port)
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str], data_dir: &Path, port: u16) -> Self {
         std::fs::create_dir_all(data_dir).expect("data directory");
-        let mut command = command(arguments, data_dir, port);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log(data_dir));
         let mut child = spawn_on_a_lasting_thread(command);
         let (sender, lines) = mpsc::channel();
@@ -115,6 +127,13 @@ pub fn binary() -> PathBuf {
 pub fn command(arguments: &[&str], data_dir: &Path, port: u16) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).arg("--data-dir").arg(data_dir).arg("--secure-port").arg(port.to_string());
+    command
+}
+
+/// A command line that runs a program in a network namespace. Not `ip netns exec`, which hides the cgroups.
+pub fn within(namespace: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/run/netns/{namespace}")).arg("--").arg(program);
     command
 }
 

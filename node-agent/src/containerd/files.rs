@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::{ContainerdError, pause};
+use crate::masquerade;
 
 /// Where Debian's containernetworking-plugins puts its programs.
 pub(super) const CNI_PROGRAMS: &str = "/usr/lib/cni";
@@ -130,8 +131,9 @@ state = "{dir}/state"
                     "type": "bridge",
                     "bridge": bridge,
                     "isGateway": true,
-                    // The plugin runs iptables for it; without that program pods still reach each other.
-                    "ipMasq": program("iptables").is_some(),
+                    // The plugin runs iptables for it, and only where the agent cannot do it. Without that program
+                    // pods still reach each other.
+                    "ipMasq": !masquerade::is_possible() && program("iptables").is_some(),
                     "hairpinMode": true,
                     "ipam": {
                         "type": "host-local",

@@ -7,10 +7,11 @@
 //! socket when the directory's name is too long for one.
 
 mod addresses;
+mod bridge;
 mod files;
 pub mod pause;
 
-pub use addresses::pod_cidr;
+pub use addresses::{keep_pod_cidr, pod_cidr};
 
 use std::fs::{File, OpenOptions};
 use std::net::IpAddr;
@@ -26,6 +27,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tracing::{info, warn};
 
+use crate::addresses::Cidr;
 use crate::cri::{CriError, CriRuntime};
 use crate::runtime::{Runtime, RuntimeError};
 
@@ -88,6 +90,10 @@ pub enum ContainerdError {
     Endpoint(#[from] CriError),
     #[error("containerd refuses a call")]
     Call(#[from] RuntimeError),
+    #[error("cannot make the pods' bridge {bridge}")]
+    Bridge { bridge: String, source: crate::netlink::Error },
+    #[error("{0:?} is no range of pod addresses")]
+    PodCidr(String),
     #[error("cannot import image archive {archive}: {output}")]
     Import { archive: PathBuf, output: String },
 }
@@ -100,6 +106,7 @@ impl Containerd {
         let bridge = config.bridge.clone().unwrap_or_else(|| files::bridge_name(&config.dir));
         let files = files::Files::new(&config.dir);
         files.write(&config.pod_cidr, &bridge)?;
+        make_bridge(&bridge, &config.pod_cidr)?;
         let this = Self { inner: Arc::new(Inner { files, bridge, stopped: AtomicBool::new(false) }) };
         if !this.adopt().await {
             this.spawn().await?;
@@ -161,7 +168,10 @@ impl Containerd {
             tokio::time::sleep(POLL).await;
         }
         self.inner.files.forget_pid();
-        remove_link(&self.inner.bridge).await;
+        if let Err(error) = bridge::remove(&self.inner.bridge) {
+            // A bridge without ports is of no use; a failure only leaves it behind.
+            warn!(bridge = self.inner.bridge, error = %error, "cannot remove bridge");
+        }
         info!("containerd stopped");
         Ok(())
     }
@@ -302,17 +312,13 @@ fn open_log(path: &Path) -> Result<File, ContainerdError> {
         .map_err(|source| ContainerdError::Write { path: path.to_owned(), source })
 }
 
-/// A bridge without ports is of no use; a failure only leaves it behind.
-async fn remove_link(name: &str) {
-    let result = tokio::process::Command::new("ip")
-        .args(["link", "delete", name])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .await;
-    if let Err(error) = result {
-        warn!(bridge = name, error = %error, "cannot remove bridge");
-    }
+fn make_bridge(name: &str, pod_cidr: &str) -> Result<(), ContainerdError> {
+    let range: Option<Cidr> = pod_cidr.parse().ok();
+    let (Some(range), Some(address)) = (range, gateway(pod_cidr)) else {
+        return Err(ContainerdError::PodCidr(pod_cidr.to_owned()));
+    };
+    bridge::make(name, address, range.prefix())
+        .map_err(|source| ContainerdError::Bridge { bridge: name.to_owned(), source })
 }
 
 /// The first address of a pod CIDR, which the bridge takes: pods reach the node by it.

@@ -5,6 +5,7 @@
 //! is a pure pair (struct to bytes, bytes to struct) with tests on bytes; `socket` alone talks to the kernel.
 
 pub mod conntrack;
+pub mod gateway;
 pub mod generic;
 pub mod ipset;
 pub mod ipvs;

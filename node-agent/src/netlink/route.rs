@@ -20,19 +20,19 @@ const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
 const DEL_ADDRESS: u16 = 21;
 const GET_ADDRESS: u16 = 22;
-const NEW_ROUTE: u16 = 24;
-const DEL_ROUTE: u16 = 25;
-const GET_ROUTE: u16 = 26;
+pub(super) const NEW_ROUTE: u16 = 24;
+pub(super) const DEL_ROUTE: u16 = 25;
+pub(super) const GET_ROUTE: u16 = 26;
 
 const LINK_NAME: u16 = 3;
 const LINK_INFO: u16 = 18;
 const LINK_INFO_KIND: u16 = 1;
 const ADDRESS_ADDRESS: u16 = 1;
 const ADDRESS_LOCAL: u16 = 2;
-const ROUTE_DESTINATION: u16 = 1;
+pub(super) const ROUTE_DESTINATION: u16 = 1;
 const ROUTE_DEVICE: u16 = 4;
 const ROUTE_SOURCE: u16 = 7;
-const ROUTE_TABLE: u16 = 15;
+pub(super) const ROUTE_TABLE: u16 = 15;
 
 const TABLE_LOCAL: u8 = 255;
 const SCOPE_HOST: u8 = 254;
@@ -40,7 +40,7 @@ const TYPE_LOCAL: u8 = 2;
 
 const LINK_HEADER_BYTES: usize = 16;
 const ADDRESS_HEADER_BYTES: usize = 8;
-const ROUTE_HEADER_BYTES: usize = 12;
+pub(super) const ROUTE_HEADER_BYTES: usize = 12;
 
 /// `IFA_F_TENTATIVE | IFA_F_DADFAILED`: an IPv6 address that is not usable (yet).
 const UNUSABLE: u8 = 0x40 | 0x08;
@@ -98,6 +98,14 @@ pub fn addresses(socket: &mut Socket) -> Result<Vec<Address>, Error> {
 
 /// Our local routes, those with `ROUTE_PROTOCOL`.
 pub fn local_routes(socket: &mut Socket) -> Result<Vec<LocalRoute>, Error> {
+    dump(socket, read_route)
+}
+
+/// The routes of all families that `read` knows.
+pub(super) fn dump<R>(
+    socket: &mut Socket,
+    read: impl Fn(&Message<'_>) -> Option<R>,
+) -> Result<Vec<R>, Error> {
     let mut all = Vec::new();
     // Of all families at once the kernel would give the first registered only where IPv6 is off.
     for family in [libc::AF_INET, libc::AF_INET6] {
@@ -107,7 +115,7 @@ pub fn local_routes(socket: &mut Socket) -> Result<Vec<LocalRoute>, Error> {
                 header[0] = family as u8;
                 batch.message(GET_ROUTE, DUMP, |body| body.raw(&header));
             },
-            |rows, message| rows.extend(read_route(&message)),
+            |rows, message| rows.extend(read(&message)),
         );
         match routes {
             Ok(routes) => all.extend(routes),
@@ -144,8 +152,8 @@ pub fn delete_local_route(batch: &mut Batch, address: IpAddr) {
 /// The loopback device.
 const LOOPBACK: u32 = 1;
 
-/// A new dummy device, up.
-pub fn add_dummy(batch: &mut Batch, name: &str) {
+/// A new device without hardware of a kind (`dummy`, `bridge`), up.
+pub fn add_link(batch: &mut Batch, name: &str, kind: &str) {
     let mut header = [0; LINK_HEADER_BYTES];
     let up = (libc::IFF_UP as u32).to_ne_bytes();
     header[8..12].copy_from_slice(&up);
@@ -153,7 +161,7 @@ pub fn add_dummy(batch: &mut Batch, name: &str) {
     batch.message(NEW_LINK, CREATE | EXCLUSIVE, |body| {
         body.raw(&header);
         body.text(LINK_NAME, name);
-        body.nested(LINK_INFO, |info| info.attribute(LINK_INFO_KIND, b"dummy"));
+        body.nested(LINK_INFO, |info| info.attribute(LINK_INFO_KIND, kind.as_bytes()));
     });
 }
 
@@ -164,36 +172,37 @@ pub fn delete_link(batch: &mut Batch, index: u32) {
     batch.message(DEL_LINK, 0, |body| body.raw(&header));
 }
 
-/// Gives a device one more address, of its own network of one.
-pub fn add_address(batch: &mut Batch, link: u32, address: IpAddr) {
+/// Gives a device one more address, of a network with a prefix of so many bits.
+pub fn add_address(batch: &mut Batch, link: u32, address: IpAddr, prefix: u8) {
     batch.message(NEW_ADDRESS, CREATE | REPLACE, |body| {
-        body.raw(&address_header(link, address));
+        body.raw(&address_header(link, address, prefix));
         body.attribute(ADDRESS_LOCAL, &octets(address));
         body.attribute(ADDRESS_ADDRESS, &octets(address));
     });
 }
 
-/// Takes an address from a device.
+/// Takes an address with a network of its own from a device.
 pub fn delete_address(batch: &mut Batch, link: u32, address: IpAddr) {
     batch.message(DEL_ADDRESS, 0, |body| {
-        body.raw(&address_header(link, address));
+        body.raw(&address_header(link, address, bits(address)));
         body.attribute(ADDRESS_LOCAL, &octets(address));
         body.attribute(ADDRESS_ADDRESS, &octets(address));
     });
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 
-fn family(address: IpAddr) -> u8 {
+pub(super) fn family(address: IpAddr) -> u8 {
     if address.is_ipv4() { libc::AF_INET as u8 } else { libc::AF_INET6 as u8 }
 }
 
-fn bits(address: IpAddr) -> u8 {
+/// The bits of an address: the prefix of a network of one.
+pub fn bits(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
 }
 
@@ -214,15 +223,15 @@ fn route_header(address: IpAddr) -> [u8; ROUTE_HEADER_BYTES] {
     header
 }
 
-fn address_header(link: u32, address: IpAddr) -> [u8; ADDRESS_HEADER_BYTES] {
+fn address_header(link: u32, address: IpAddr, prefix: u8) -> [u8; ADDRESS_HEADER_BYTES] {
     let flags = if address.is_ipv6() { NO_DUPLICATE_CHECK } else { 0 };
     let mut header = [0; ADDRESS_HEADER_BYTES];
-    header[..4].copy_from_slice(&[family(address), bits(address), flags, 0]);
+    header[..4].copy_from_slice(&[family(address), prefix, flags, 0]);
     header[4..].copy_from_slice(&link.to_ne_bytes());
     header
 }
 
-fn read_ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {
+pub(super) fn read_ip(family: u8, bytes: &[u8]) -> Option<IpAddr> {
     match i32::from(family) {
         libc::AF_INET => Some(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?).into()),
         libc::AF_INET6 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into()),
@@ -301,7 +310,7 @@ mod tests {
     #[test]
     fn an_address_in_bytes_and_back() {
         let mut batch = Batch::new();
-        add_address(&mut batch, 7, "fd00::1".parse().unwrap());
+        add_address(&mut batch, 7, "fd00::1".parse().unwrap(), 128);
         let read = read_address(&messages(batch.bytes()).next().unwrap());
         let expected = Address { link: 7, address: "fd00::1".parse().unwrap(), prefix: 128, scope: 0 };
         assert_eq!(read, Some(expected));

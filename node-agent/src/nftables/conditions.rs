@@ -2,13 +2,49 @@
 //!
 //! Promise: pure.
 
+use std::net::IpAddr;
+
 use super::expression::{Expression, Register};
+use crate::addresses::{Cidr, Family};
 
 /// `NF_CT_STATE_BIT(IP_CT_NEW)`.
 const NEW: u32 = 1 << 3;
 
 pub(crate) fn compare(register: Register, equal: bool, value: &[u8]) -> Expression {
     Expression::Compare { register, equal, value: value.to_vec() }
+}
+
+/// Loads the packet's source or destination address.
+pub(crate) const fn address(family: Family, source: bool, into: Register) -> Expression {
+    let (offset, length) = match (family, source) {
+        (Family::V4, true) => (12, 4),
+        (Family::V4, false) => (16, 4),
+        (Family::V6, true) => (8, 16),
+        (Family::V6, false) => (24, 16),
+    };
+    Expression::Network { offset, length, into }
+}
+
+/// The source (or destination) lies in the range.
+pub(crate) fn of_cidr(range: Cidr, source: bool) -> Vec<Expression> {
+    let into = Register(0);
+    let load = address(range.family(), source, into);
+    let network = match range.network() {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let mask: Vec<u8> = (0..network.len() as u32)
+        .map(|at| !(0xff_u8.checked_shr(u32::from(range.prefix()).saturating_sub(8 * at)).unwrap_or(0)))
+        .collect();
+    match range.prefix() {
+        0 => Vec::new(),
+        prefix if prefix == range.family().bits() => vec![load, compare(into, true, &network)],
+        _ => vec![
+            load,
+            Expression::Bits { register: into, xor: vec![0; mask.len()], mask },
+            compare(into, true, &network),
+        ],
+    }
 }
 
 /// The packet begins a connection.

@@ -12,6 +12,9 @@ use crate::netlink::{self, Failure, Socket, SyncError};
 
 use std::collections::BTreeMap;
 
+/// A table that never is.
+const PROBE: &str = "steersman-probe";
+
 /// nf_tables of one network namespace.
 #[derive(Debug)]
 pub(crate) struct Kernel {
@@ -29,6 +32,7 @@ impl Kernel {
     /// Without permission, or when the kernel has no nf_tables.
     pub(crate) fn open() -> Result<Self, SyncError> {
         let mut socket = Socket::open(netlink::Protocol::Netfilter).map_err(missing)?;
+        probe(&mut socket)?;
         let generation = codec::read_generation(&mut socket).map_err(missing)?;
         // A kernel started with ipv6.disable=1 has no such file.
         let v6 = std::path::Path::new("/proc/net/if_inet6").exists();
@@ -117,6 +121,19 @@ impl Kernel {
     }
 }
 
+/// Makes a table and takes it away in one transaction, which changes nothing: some kernels have nf_tables, but not for
+/// IP.
+fn probe(socket: &mut Socket) -> Result<(), SyncError> {
+    let mut transaction = Transaction::new();
+    transaction.add_table(Family::V4, PROBE, PROBE);
+    transaction.delete_table(Family::V4, PROBE);
+    let (mut batch, _) = transaction.finish();
+    match socket.transact(&mut batch).map_err(missing)?.into_iter().next() {
+        None => Ok(()),
+        Some(failure) => Err(missing(netlink::Error::Refused(failure))),
+    }
+}
+
 fn failed(doing: &'static str) -> impl Fn(netlink::Error) -> SyncError {
     move |error| match error.is_permission() {
         true => SyncError::Permission,
@@ -126,8 +143,8 @@ fn failed(doing: &'static str) -> impl Fn(netlink::Error) -> SyncError {
 
 fn missing(error: netlink::Error) -> SyncError {
     match error.errno() {
-        Some(Errno::EPROTONOSUPPORT | Errno::EOPNOTSUPP | Errno::EINVAL) => {
-            SyncError::Missing("nf_tables: load the module nf_tables".to_owned())
+        Some(Errno::EPROTONOSUPPORT | Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT | Errno::EINVAL) => {
+            SyncError::Missing("nf_tables for IP: load the module nf_tables".to_owned())
         }
         _ => failed("ask the kernel for nf_tables")(error),
     }

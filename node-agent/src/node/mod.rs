@@ -2,7 +2,7 @@
 //!
 //! Promise: the Node exists while the agent runs (made again if somebody deletes it), its status is computed each
 //! `STATUS_PERIOD` and written when it changed or `REPORT_PERIOD` passed, the Lease is renewed each `LEASE_PERIOD`.
-//! Writes the Node's status and the Lease, nothing else of the Node once it exists. Upstream: `kubelet_node_status.go`.
+//! Writes the Node's status and the Lease; of the Node's rest, once it exists, only its own labels and an absent pod range. Upstream: `kubelet_node_status.go`.
 
 mod facts;
 mod lease;
@@ -91,6 +91,8 @@ async fn try_register(node: &Node, machine: &Machine, port: u16) -> Result<Strin
         },
         spec: Some(core::NodeSpec {
             taints: Some(node.config.taints.clone()).filter(|taints| !taints.is_empty()),
+            pod_cidr: node.config.pod_cidr.clone(),
+            pod_cidrs: node.config.pod_cidr.clone().map(|range| vec![range]),
             ..Default::default()
         }),
         status: Some(status::status(node, machine, port, &[]).await),
@@ -103,6 +105,7 @@ async fn try_register(node: &Node, machine: &Machine, port: u16) -> Result<Strin
         Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => {
             let found = api.get(&node.name).await?;
             bring_labels(node, &api, &found).await?;
+            bring_pod_cidr(node, &api, &found).await?;
             found
         }
         Err(error) => return Err(error),
@@ -121,6 +124,22 @@ async fn bring_labels(node: &Node, api: &Api<core::Node>, found: &core::Node) ->
     }
     let patch = serde_json::json!({"metadata": {"labels": missing}});
     api.patch(&node.name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+}
+
+/// A range is written once: upstream forbids to change one.
+async fn bring_pod_cidr(node: &Node, api: &Api<core::Node>, found: &core::Node) -> Result<(), kube::Error> {
+    let Some(own) = &node.config.pod_cidr else { return Ok(()) };
+    match found.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref()).filter(|has| !has.is_empty()) {
+        Some(has) if has == own => Ok(()),
+        Some(has) => {
+            warn!(node = node.name, has, runtime = own, "the Node has another pod range than its runtime");
+            Ok(())
+        }
+        None => {
+            let patch = serde_json::json!({"spec": {"podCIDR": own, "podCIDRs": [own]}});
+            api.patch(&node.name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
+        }
+    }
 }
 
 fn labels(node: &Node) -> BTreeMap<String, String> {

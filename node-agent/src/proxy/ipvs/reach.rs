@@ -111,7 +111,9 @@ impl Reach {
                     let source = self.source(*address);
                     route::add_local_route(&mut batch, &route::LocalRoute { address: *address, source });
                 }
-                Mode::Device => route::add_address(&mut batch, device, *address),
+                Mode::Device => {
+                    route::add_address(&mut batch, device, *address, route::bits(*address));
+                }
             }
         }
         let failures = self.socket.execute(&mut batch)?;
@@ -176,7 +178,7 @@ impl Reach {
             return Ok(device);
         }
         let mut batch = Batch::new();
-        route::add_dummy(&mut batch, DEVICE);
+        route::add_link(&mut batch, DEVICE, "dummy");
         if let Some(failure) =
             self.socket.execute(&mut batch)?.into_iter().find(|it| it.errno != Errno::EEXIST)
         {

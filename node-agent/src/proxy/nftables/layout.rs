@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use super::matching::{Words, not_loopback, of_cidr};
-use crate::nftables::conditions::{compare, state_is_new, unless_bits};
+use super::matching::{Words, not_loopback};
+use crate::nftables::conditions::{compare, of_cidr, state_is_new, unless_bits};
 use crate::nftables::{Chain, Expression, Hook, Register, SetForm, Table, Value, Verdict};
 use crate::proxy::model::{Cidr, Family, PodDetection, Protocol, Settings};
 

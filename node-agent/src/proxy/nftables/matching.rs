@@ -1,8 +1,8 @@
 //! Which registers hold what, and conditions on addresses.
 
-use crate::nftables::conditions::compare;
+use crate::nftables::conditions::{address, compare};
 use crate::nftables::{Expression, Register};
-use crate::proxy::model::{Cidr, Family};
+use crate::proxy::model::Family;
 
 /// The registers of a rule: source, destination, protocol, port, number and endpoint stand one behind the other, so
 /// that each key of our sets is a run of them. With IPv6 they fill all sixteen.
@@ -41,13 +41,7 @@ impl Words {
     }
 
     const fn address(self, source: bool, into: Register) -> Expression {
-        let (offset, length) = match (self.v6, source) {
-            (false, true) => (12, 4),
-            (false, false) => (16, 4),
-            (true, true) => (8, 16),
-            (true, false) => (24, 16),
-        };
-        Expression::Network { offset, length, into }
+        address(if self.v6 { Family::V6 } else { Family::V4 }, source, into)
     }
 
     pub(crate) const fn load_source(self) -> Expression {
@@ -102,30 +96,6 @@ impl Words {
             address: self.endpoint_address,
             port: self.endpoint_port,
         }
-    }
-}
-
-/// The source (or destination) lies in the range.
-pub(crate) fn of_cidr(range: Cidr, source: bool) -> Vec<Expression> {
-    let words = Words::of(range.family());
-    let into = Register(0);
-    let network = match range.network() {
-        std::net::IpAddr::V4(address) => address.octets().to_vec(),
-        std::net::IpAddr::V6(address) => address.octets().to_vec(),
-    };
-    let mask: Vec<u8> = (0..network.len() as u32)
-        .map(|at| !(0xff_u8.checked_shr(u32::from(range.prefix()).saturating_sub(8 * at)).unwrap_or(0)))
-        .collect();
-    match range.prefix() {
-        0 => Vec::new(),
-        prefix if prefix == range.family().bits() => {
-            vec![words.address(source, into), compare(into, true, &network)]
-        }
-        _ => vec![
-            words.address(source, into),
-            Expression::Bits { register: into, xor: vec![0; mask.len()], mask },
-            compare(into, true, &network),
-        ],
     }
 }
 
