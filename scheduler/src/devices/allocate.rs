@@ -2,8 +2,9 @@
 //!
 //! Searches depth first over requests, alternatives and devices, in order, with the constraints of each claim; a search
 //! that takes more than [`STEPS_LIMIT`] steps is given up. Pools whose slices are not all there are left out. So are
-//! devices that share counters with others or may be given out several times: the search does not count those.
+//! devices that may be given out several times: the search does not count their shares.
 
+use super::counters::Counters;
 use super::{DeviceId, Devices, key};
 use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm};
 use k8s_openapi::api::resource::v1::{
@@ -29,6 +30,8 @@ pub(crate) struct Allocator<'a> {
     claims: Vec<Arc<ResourceClaim>>,
     wants: Vec<Want>,
     in_use: FxHashSet<DeviceId>,
+    /// What those leave of what devices share.
+    counters: Counters,
     /// Slices of pools that are all there, by what they are usable on.
     slices: Vec<&'a Arc<ResourceSlice>>,
 }
@@ -89,7 +92,9 @@ impl<'a> Allocator<'a> {
         }
         let keys: Vec<_> = claims.iter().map(|claim| key(&claim.metadata)).collect();
         let in_use = devices.in_use(&keys);
-        Ok(Self { devices, claims, wants, in_use, slices: complete(devices) })
+        let slices = complete(devices);
+        let counters = Counters::of(&slices, &in_use);
+        Ok(Self { devices, claims, wants, in_use, counters, slices })
     }
 
     /// The claims, in the order of what [`Self::on`] answers.
@@ -100,8 +105,8 @@ impl<'a> Allocator<'a> {
     /// Gives devices of a node to all claims; `None`: there are too few.
     pub(crate) fn on(&self, node: &ObjectMeta) -> Option<Given> {
         let usable: Vec<Usable<'_>> = self.slices.iter().flat_map(|slice| usable(slice, node)).collect();
-        let mut search =
-            Search { all: self, usable, taken: FxHashSet::default(), chosen: Vec::new(), steps: 0 };
+        let (counters, taken) = (self.counters.clone(), FxHashSet::default());
+        let mut search = Search { all: self, usable, counters, taken, chosen: Vec::new(), steps: 0 };
         search.request(0).then(|| self.results(&search, node))
     }
 
@@ -116,6 +121,8 @@ impl<'a> Allocator<'a> {
                 pool: chosen.on.slice.spec.pool.name.clone(),
                 device: chosen.on.device.name.clone(),
                 admin_access: chosen.alternative.admin.then_some(true),
+                binding_conditions: chosen.on.device.binding_conditions.clone(),
+                binding_failure_conditions: chosen.on.device.binding_failure_conditions.clone(),
                 tolerations: Some(chosen.alternative.tolerations.clone()).filter(|list| !list.is_empty()),
                 ..DeviceRequestAllocationResult::default()
             });
@@ -237,7 +244,9 @@ impl Usable<'_> {
     }
 
     fn is_local(&self) -> bool {
-        self.device.node_name.is_some() || self.slice.spec.node_name.is_some()
+        self.device.node_name.is_some()
+            || self.slice.spec.node_name.is_some()
+            || self.device.binds_to_node == Some(true)
     }
 }
 
@@ -252,10 +261,9 @@ fn usable<'a>(slice: &'a Arc<ResourceSlice>, node: &ObjectMeta) -> impl Iterator
     let whole = !each && reaches(spec.node_name.as_ref(), spec.all_nodes, spec.node_selector.as_ref());
     let devices = spec.devices.as_deref().unwrap_or_default().iter().enumerate();
     let usable = devices.filter(move |(_, device)| {
-        let counted = device.consumes_counters.as_ref().is_some_and(|counters| !counters.is_empty());
         let here = whole
             || (each && reaches(device.node_name.as_ref(), device.all_nodes, device.node_selector.as_ref()));
-        here && !counted && device.allow_multiple_allocations != Some(true)
+        here && device.allow_multiple_allocations != Some(true)
     });
     usable.map(move |(at, device)| Usable { slice, at, device }).collect::<Vec<_>>().into_iter()
 }
@@ -263,6 +271,7 @@ fn usable<'a>(slice: &'a Arc<ResourceSlice>, node: &ObjectMeta) -> impl Iterator
 struct Search<'a> {
     all: &'a Allocator<'a>,
     usable: Vec<Usable<'a>>,
+    counters: Counters,
     taken: FxHashSet<DeviceId>,
     chosen: Vec<Chosen<'a>>,
     steps: usize,
@@ -346,7 +355,8 @@ impl<'a> Search<'a> {
     fn take(&mut self, want: &'a Want, alternative: &'a Alternative, device: usize) -> bool {
         let on = self.usable[device];
         let id = on.id();
-        if !alternative.admin && (self.all.in_use.contains(&id) || self.taken.contains(&id)) {
+        let free = || !self.all.in_use.contains(&id) && !self.taken.contains(&id);
+        if !alternative.admin && !(free() && self.counters.suffice(on.slice, on.device)) {
             return false;
         }
         let constraints = self.all.claims[want.claim]
@@ -360,6 +370,7 @@ impl<'a> Search<'a> {
         }
         if !alternative.admin {
             self.taken.insert(id);
+            self.counters.take(on.slice, on.device);
         }
         self.chosen.push(chosen);
         true
@@ -371,6 +382,7 @@ impl<'a> Search<'a> {
                 && !chosen.alternative.admin
             {
                 self.taken.remove(&chosen.on.id());
+                self.counters.give_back(chosen.on.slice, chosen.on.device);
             }
         }
     }

@@ -4,9 +4,12 @@
 //! Kept up to date by the scheduler's task from the watches and from answers to its own writes; a cycle reads it.
 
 mod allocate;
+mod binding;
+mod counters;
 mod select;
 
 pub(crate) use allocate::Allocator;
+pub(crate) use binding::{Readiness, readiness};
 
 use crate::framework::{Wakeup, WakeupSet};
 use crate::pod::{PodInfo, Uid};
@@ -128,7 +131,11 @@ impl Devices {
         let (added, if_added, if_updated) = match object {
             Related::DeviceClaim(claim) => {
                 let key = key(&claim.metadata);
+                let pending = self.claims.is_pending(&key);
                 let before = self.claims.see(key.clone(), claim.clone());
+                if let Some(after) = self.still_to_come(&key, claim).filter(|_| pending) {
+                    self.claims.assume(key.clone(), after);
+                }
                 self.note(&key);
                 (before.is_none(), Wakeup::ResourceClaimAdded, Wakeup::ResourceClaimUpdated)
             }
@@ -176,6 +183,17 @@ impl Devices {
         });
         let held = results.flatten().filter(|result| result.admin_access != Some(true));
         held.map(|result| (result.driver.clone(), result.pool.clone(), result.device.clone())).collect()
+    }
+
+    /// What a pod in binding makes of a claim, if the watch shows less: the finalizer is written before the allocation,
+    /// and until that is there too nobody else may be given the devices.
+    fn still_to_come(&self, key: &Key, shown: &ResourceClaim) -> Option<Arc<ResourceClaim>> {
+        let allocation =
+            |claim: &ResourceClaim| claim.status.as_ref().and_then(|status| status.allocation.clone());
+        let changes = self.reserved.values().flat_map(|changes| changes.iter());
+        let mut afters =
+            changes.map(|change| &change.after).filter(|after| self::key(&after.metadata) == *key);
+        afters.find(|after| allocation(after) != allocation(shown)).cloned()
     }
 
     fn note(&mut self, key: &Key) {

@@ -2,15 +2,16 @@
 //!
 //! It concerns pods with `spec.resourceClaims`. A claim that is allocated ties the pod to where its devices are; one
 //! that only this pod uses may move with the pod, so that a failed bind does not pin it. Others get their devices by a
-//! search on each node. Reserve takes them at once; the claim's status is written before the bind. Upstream:
-//! `dynamicresources` with structured parameters, without extended resources and binding conditions.
+//! search on each node. Reserve takes them at once; the claim's status is written before the bind, which waits for the
+//! conditions that devices name. Of requests with alternatives, nodes are preferred where an earlier one can be had.
+//! Upstream: `dynamicresources` with structured parameters, without extended resources and consumable capacity.
 
 use super::args::DynamicResourcesArgs;
 use crate::cache::{NodeInfo, Snapshot};
-use crate::devices::{Allocator, Change as ClaimChange, key};
+use crate::devices::{Allocator, Change as ClaimChange, Readiness, key, readiness};
 use crate::framework::{
-    Change, Filter, ForPod, NodeCheck, Plugin, PreBind, Reserve, Settled, Subject, Target, Verdict, Wakeup,
-    Write,
+    Change, Filter, ForPod, NodeCheck, NodeScore, Plugin, PreBind, Reserve, Scale, Score, Settled, Subject,
+    Target, Verdict, Wakeup, Write, normalise_by_max,
 };
 use crate::pod::{NodeName, PodInfo};
 use crate::related::{Key, Related};
@@ -23,17 +24,32 @@ use std::sync::Arc;
 
 /// Keeps a claim until its devices are free again.
 const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
+/// How long devices may take to become ready, unless the arguments say otherwise (upstream: 600 s).
+const BINDING_TIMEOUT: SignedDuration = SignedDuration::from_secs(600);
 /// Pods that may use one claim (API reference: ResourceClaimStatus.reservedFor).
 const CONSUMERS_LIMIT: usize = 256;
 
+/// Alternatives of one request (API reference: DeviceRequest.firstAvailable).
+const ALTERNATIVES_LIMIT: i64 = 8;
+
 /// Upstream's DynamicResources.
-#[derive(Debug, Default)]
-pub struct DynamicResources;
+#[derive(Debug)]
+pub struct DynamicResources {
+    binding_timeout: SignedDuration,
+}
 
 impl DynamicResources {
-    /// The plugin. Its time limits are for searches that wait; ours is limited by its steps and writes at once.
-    pub fn new(_: &DynamicResourcesArgs) -> Self {
-        Self
+    /// The plugin with these arguments. The time limit for a search is not used: ours is limited by its steps.
+    pub fn new(args: &DynamicResourcesArgs) -> Self {
+        let timeout = component::args::duration(&args.binding_timeout).ok();
+        let timeout = timeout.and_then(|timeout| SignedDuration::try_from(timeout).ok());
+        Self { binding_timeout: timeout.unwrap_or(BINDING_TIMEOUT) }
+    }
+}
+
+impl Default for DynamicResources {
+    fn default() -> Self {
+        Self { binding_timeout: BINDING_TIMEOUT }
     }
 }
 
@@ -83,6 +99,10 @@ impl Plugin for DynamicResources {
         Some(self)
     }
 
+    fn score(&self) -> Option<&dyn Score> {
+        Some(self)
+    }
+
     fn reserve(&self) -> Option<&dyn Reserve> {
         Some(self)
     }
@@ -117,6 +137,10 @@ impl<'a> Wanted<'a> {
             }
             match allocation(&claim) {
                 None => open.push(claim),
+                // Its devices could not be made ready: it gets others, or another try.
+                Some(_) if consumers.iter().all(own) && readiness(&claim) != Readiness::Ready => {
+                    open.push(claim)
+                }
                 Some(_) if consumers.iter().all(own) => movable.push(claim),
                 Some(_) => fixed.push(claim),
             }
@@ -144,6 +168,57 @@ impl<'a> Wanted<'a> {
         let given = search.on(node).ok_or("cannot allocate all claims")?;
         Ok(search.claims().iter().cloned().zip(given).collect())
     }
+}
+
+impl Score for DynamicResources {
+    fn scale(&self) -> Scale {
+        Scale::ByMax { reverse: false }
+    }
+
+    fn for_pod<'a>(
+        &'a self,
+        pod: &'a PodInfo,
+        cluster: &'a Snapshot,
+        _: &[&'a NodeInfo],
+    ) -> Option<Box<dyn NodeScore + 'a>> {
+        if self.ignores(pod) {
+            return None;
+        }
+        let wanted = Wanted::of(pod, cluster).ok()?;
+        let requests = |claim: &Arc<ResourceClaim>| {
+            let devices = claim.spec.devices.iter();
+            devices.flat_map(|devices| devices.requests.iter().flatten()).any(|request| {
+                request.first_available.as_ref().is_some_and(|alternatives| !alternatives.is_empty())
+            })
+        };
+        let chooses = wanted.all_open.claims().iter().any(requests);
+        chooses.then(|| Box::new(wanted) as Box<dyn NodeScore + 'a>)
+    }
+}
+
+impl NodeScore for Wanted<'_> {
+    fn score(&self, node: &NodeInfo) -> i64 {
+        let given = self.on(&node.node.metadata).unwrap_or_default();
+        given.iter().map(|(claim, allocation)| preference(claim, allocation)).sum()
+    }
+
+    fn normalise(&self, scores: &mut [i64], _: &[&NodeInfo]) {
+        normalise_by_max(scores, false);
+    }
+}
+
+/// The more, the earlier the alternatives stand that a claim gets.
+fn preference(claim: &ResourceClaim, allocation: &AllocationResult) -> i64 {
+    let results = allocation.devices.iter().flat_map(|devices| devices.results.iter().flatten());
+    let names: Vec<&str> = results.map(|result| result.request.as_str()).collect();
+    let requests = claim.spec.devices.iter().flat_map(|devices| devices.requests.iter().flatten());
+    let places = requests.filter_map(|request| {
+        request.first_available.iter().flatten().position(|alternative| {
+            let name = format!("{}/{}", request.name, alternative.name);
+            names.contains(&name.as_str())
+        })
+    });
+    places.map(|place| ALTERNATIVES_LIMIT - i64::try_from(place).unwrap_or(ALTERNATIVES_LIMIT)).sum()
 }
 
 fn allocation(claim: &ResourceClaim) -> Option<&AllocationResult> {
@@ -189,6 +264,8 @@ impl Reserve for DynamicResources {
             let name = &before.metadata.name;
             if let Some((_, allocation)) = given.iter().find(|(claim, _)| claim.metadata.name == *name) {
                 status.allocation = Some(allocation.clone());
+                // What drivers said is about the devices it had before.
+                status.devices = None;
             }
             let reserved = status.reserved_for.get_or_insert_default();
             if reserved.iter().all(|consumer| consumer.uid != *pod.uid) {
@@ -238,6 +315,18 @@ impl PreBind for DynamicResources {
                 });
             }
             let status = after.status.as_ref();
+            let moves = allocation(before).is_some() && allocation(before) != allocation(after);
+            if moves {
+                // An allocation cannot be changed, only taken back and given anew.
+                writes.push(Write {
+                    plugin: self.name(),
+                    target: Target::DeviceClaimStatus(key.clone()),
+                    patch: json!({
+                        "metadata": {"resourceVersion": version},
+                        "status": {"allocation": null, "devices": null, "reservedFor": null},
+                    }),
+                });
+            }
             writes.push(Write {
                 plugin: self.name(),
                 target: Target::DeviceClaimStatus(key),
@@ -253,22 +342,45 @@ impl PreBind for DynamicResources {
         writes
     }
 
-    /// The answer to the write is all there is to wait for.
-    fn settled(&self, _: &PodInfo, _: &NodeName, _: &Snapshot) -> Settled {
-        Settled::Yes
+    fn settled(&self, pod: &PodInfo, _: &NodeName, cluster: &Snapshot) -> Settled {
+        let mut settled = Settled::Yes;
+        for claim in claims_in_binding(pod, cluster) {
+            match readiness(claim) {
+                Readiness::Ready => {}
+                Readiness::Waiting => settled = Settled::NotYet,
+                Readiness::Failed { device: (driver, pool, device), condition, message } => {
+                    return Settled::Never(format!(
+                        "claim {} binding failed: device {driver}/{pool}/{device} has condition {condition}: {message}",
+                        claim.metadata.name.as_deref().unwrap_or_default()
+                    ));
+                }
+            }
+        }
+        settled
     }
 
-    fn waits_for(&self, _: &PodInfo, _: &Snapshot) -> Vec<Key> {
-        Vec::new()
+    fn waits_for(&self, pod: &PodInfo, cluster: &Snapshot) -> Vec<Key> {
+        let waiting = claims_in_binding(pod, cluster).filter(|claim| readiness(claim) == Readiness::Waiting);
+        waiting.map(|claim| key(&claim.metadata)).collect()
     }
 
     fn time_limit(&self) -> SignedDuration {
-        SignedDuration::ZERO
+        self.binding_timeout
     }
 
     fn timed_out(&self) -> String {
-        String::new()
+        "device binding timeout".to_owned()
     }
+}
+
+/// The claims that were written for a pod, as they are now.
+fn claims_in_binding<'a>(
+    pod: &PodInfo,
+    cluster: &'a Snapshot,
+) -> impl Iterator<Item = &'a Arc<ResourceClaim>> {
+    let devices = cluster.devices();
+    let changes = devices.reserved(&pod.uid).into_iter().flat_map(|changes| changes.iter());
+    changes.filter_map(move |change| devices.claim(&key(&change.before.metadata)))
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Refuses nodes on which a CSI driver would have more volumes attached than it says it can (CSINode).
 //!
 //! It concerns pods that mount claims, ephemeral volumes included. What pods mount and what is attached count once
-//! each. Upstream: `nodevolumelimits/csi.go`, without the translation of in-tree volumes.
+//! each. Volumes of plugins that a driver has taken the place of count at the driver, but for those that a pod mounts
+//! without a claim. Upstream: `nodevolumelimits/csi.go`.
 
 use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{Change, Filter, ForPod, NodeCheck, Plugin, Subject, Verdict, Wakeup};
 use crate::pod::{PodClaim, PodInfo};
 use crate::related::Related;
-use crate::volumes::{Claim, Volumes};
+use crate::volumes::{Attached, Claim, CsiNode, Volumes};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 const TOO_MANY: &str = "node(s) exceed max volume count";
@@ -48,9 +49,6 @@ impl Plugin for NodeVolumeLimits {
     }
 }
 
-/// A volume at a driver: driver and handle.
-type Handle = (String, String);
-
 impl Filter for NodeVolumeLimits {
     fn for_pod<'a>(&'a self, pod: &'a PodInfo, cluster: &'a Snapshot) -> ForPod<'a> {
         let volumes = cluster.volumes();
@@ -79,20 +77,20 @@ fn existing<'a>(pod: &PodInfo, mounted: &PodClaim, volumes: &'a Volumes) -> Resu
 }
 
 /// The volume of a claim, or the one that will be made for it; `None` when no CSI driver has to do with it.
-fn handle(claim: &Claim, volumes: &Volumes) -> Option<Handle> {
+fn handle(claim: &Claim, volumes: &Volumes) -> Option<Attached> {
     if let Some(volume) = claim.volume().and_then(|name| volumes.volume(name)) {
-        let csi = volume.spec.csi.as_ref()?;
-        return Some((csi.driver.clone(), csi.volume_handle.clone()));
+        return Attached::of(volume);
     }
     let class = volumes.class(claim.class()).filter(|class| !class.provisioner.is_empty())?;
     // No driver names a volume so: it is not mistaken for one that is there.
     let key = claim.key();
-    Some((class.provisioner.clone(), format!("claim {}/{}", key.namespace, key.name)))
+    let handle = format!("claim {}/{}", key.namespace, key.name);
+    Some(Attached { handle, ..Attached::made_by(&class.provisioner) })
 }
 
 #[derive(Debug)]
 struct Check<'a> {
-    wanted: Vec<Handle>,
+    wanted: Vec<Attached>,
     /// A claim is missing. Told a node, as upstream does: VolumeBinding has a better text for all of them.
     hopeless: Option<String>,
     volumes: &'a Volumes,
@@ -100,18 +98,16 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// What is attached to the node, or will be for its pods.
-    fn attached(&self, node: &NodeInfo) -> FxHashSet<Handle> {
+    fn attached(&self, node: &NodeInfo, drivers: &CsiNode) -> FxHashSet<Attached> {
         let mounted = node.pods.iter().flat_map(|pod| {
             let claim = |name: &str| self.volumes.claim(pod.namespace(), name);
             pod.claims().iter().filter_map(move |mounted| claim(&mounted.name))
         });
         let by_pods = mounted.filter_map(|claim| handle(claim, self.volumes));
         let attachments = self.volumes.attached_to(&node.name).filter_map(|attachment| {
-            let volume = self.volumes.volume(attachment.spec.source.persistent_volume_name.as_deref()?)?;
-            let csi = volume.spec.csi.as_ref()?;
-            Some((csi.driver.clone(), csi.volume_handle.clone()))
+            Attached::of(self.volumes.volume(attachment.spec.source.persistent_volume_name.as_deref()?)?)
         });
-        by_pods.chain(attachments).collect()
+        by_pods.chain(attachments).filter(|one| one.counts_on(drivers)).collect()
     }
 }
 
@@ -125,16 +121,17 @@ impl NodeCheck for Check<'_> {
             let driver = drivers.spec.drivers.iter().find(|driver| driver.name == name)?;
             usize::try_from(driver.allocatable.as_ref()?.count?).ok()
         };
-        if self.wanted.iter().all(|(driver, _)| limit(driver).is_none()) {
+        let wanted = || self.wanted.iter().filter(|wanted| wanted.counts_on(drivers));
+        if wanted().all(|wanted| limit(&wanted.driver).is_none()) {
             return Verdict::Fits;
         }
-        let attached = self.attached(node);
+        let attached = self.attached(node, drivers);
         let mut new: FxHashMap<&str, FxHashSet<&str>> = FxHashMap::default();
-        for wanted in self.wanted.iter().filter(|wanted| !attached.contains(*wanted)) {
-            new.entry(&wanted.0).or_default().insert(&wanted.1);
+        for wanted in wanted().filter(|wanted| !attached.contains(*wanted)) {
+            new.entry(&wanted.driver).or_default().insert(&wanted.handle);
         }
         let too_many = new.iter().any(|(driver, new)| {
-            let there = attached.iter().filter(|(other, _)| other == driver).count();
+            let there = attached.iter().filter(|other| other.driver == *driver).count();
             limit(driver).is_some_and(|limit| there + new.len() > limit)
         });
         if too_many { Verdict::Later(TOO_MANY.into()) } else { Verdict::Fits }
@@ -229,6 +226,46 @@ mod tests {
             let cluster = cluster_of([node], &objects(&more));
             let verdict = ask_in(&NodeVolumeLimits, &mounting("p", wanted), &cluster.nodes()[0], &cluster);
             let want = if fits { Verdict::Fits } else { Verdict::Later(TOO_MANY.into()) };
+            assert_eq!(verdict, want, "{name}");
+        }
+    }
+
+    #[test]
+    fn volumes_of_older_plugins_count_at_their_driver() {
+        let disk = |name: &str| {
+            json!({"kind": "PersistentVolume", "metadata": {"name": name},
+            "spec": {"gcePersistentDisk": {"pdName": name}}})
+        };
+        let csi_node = |migrated: &str| {
+            json!({"kind": "CSINode",
+            "metadata": {"name": "n", "annotations": {"storage.alpha.kubernetes.io/migrated-plugins": migrated}},
+            "spec": {"drivers": [{"name": "pd.csi.storage.gke.io", "nodeID": "n", "allocatable": {"count": 1}}]}})
+        };
+        let class = json!({"kind": "StorageClass", "metadata": {"name": "old"}, "provisioner": "kubernetes.io/gce-pd",
+            "volumeBindingMode": "WaitForFirstConsumer"});
+        let later = || Verdict::Later(TOO_MANY.into());
+        for (name, migrated, wanted, want) in [
+            ("another disk", "kubernetes.io/gce-pd", "c2", later()),
+            ("the same disk", "kubernetes.io/gce-pd", "c1", Verdict::Fits),
+            ("a disk to be made", "kubernetes.io/gce-pd", "new", later()),
+            ("a driver's own volume", "kubernetes.io/gce-pd", "own", later()),
+            ("not taken over", "kubernetes.io/aws-ebs", "c2", Verdict::Fits),
+            ("only what is taken over counts", "", "own", Verdict::Fits),
+        ] {
+            let objects = [
+                disk("d1"),
+                disk("d2"),
+                volume("v", "pd.csi.storage.gke.io"),
+                class.clone(),
+                claim("c1", "d1", ""),
+                claim("c2", "d2", ""),
+                claim("own", "v", ""),
+                claim("new", "", "old"),
+                csi_node(migrated),
+            ];
+            let node = node_with("n", json!({}), [mounting("there", &["c1"])]);
+            let cluster = cluster_of([node], &objects);
+            let verdict = ask_in(&NodeVolumeLimits, &mounting("p", &[wanted]), &cluster.nodes()[0], &cluster);
             assert_eq!(verdict, want, "{name}");
         }
     }

@@ -109,6 +109,7 @@ impl Related {
     pub fn claim(&self) -> Option<Key> {
         match self {
             Self::Claim(claim) => Some(claim.key()),
+            Self::DeviceClaim(claim) => Some(crate::devices::key(&claim.metadata)),
             Self::Volume(volume) => {
                 volume.spec.claim_ref.as_ref().map(|claim| Key::new(&*claim.namespace, &*claim.name))
             }

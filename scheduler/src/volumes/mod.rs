@@ -3,9 +3,11 @@
 //!
 //! Kept up to date by the scheduler's task from the watches and from answers to its own writes; a cycle reads it.
 
+mod in_tree;
 mod overlay;
 mod views;
 
+pub use in_tree::{Attached, InTreeDisk};
 pub(crate) use overlay::Overlay;
 pub use views::*;
 

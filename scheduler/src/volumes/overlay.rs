@@ -53,6 +53,11 @@ impl<K: Metadata<Ty = ObjectMeta>> Overlay<K> {
         self.seen.insert(key, object)
     }
 
+    /// Whether we are about to write it, and the server has not said that it has.
+    pub(crate) fn is_pending(&self, key: &Key) -> bool {
+        self.assumed.get(key).is_some_and(|assumed| !assumed.written)
+    }
+
     /// The object is gone.
     pub(crate) fn gone(&mut self, key: &Key) -> Option<Arc<K>> {
         self.assumed.remove(key);

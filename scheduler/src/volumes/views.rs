@@ -1,5 +1,6 @@
 //! Slim views of the storage kinds: what decides where a pod can run, and no more.
 
+use super::InTreeDisk;
 use crate::related::Key;
 use k8s_openapi::api::core::v1::{NodeSelector, TopologySelectorTerm};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -59,6 +60,18 @@ views! {
         pub volume_attributes_class_name: Option<String>,
         /// The CSI volume it is.
         pub csi: Option<CsiVolume>,
+        /// Or the disk of a plugin that a CSI driver has taken the place of.
+        pub aws_elastic_block_store: Option<InTreeDisk>,
+        /// Azure's.
+        pub azure_disk: Option<InTreeDisk>,
+        /// OpenStack's.
+        pub cinder: Option<InTreeDisk>,
+        /// Google's.
+        pub gce_persistent_disk: Option<InTreeDisk>,
+        /// Portworx's.
+        pub portworx_volume: Option<InTreeDisk>,
+        /// vSphere's.
+        pub vsphere_volume: Option<InTreeDisk>,
     }
 
     /// On which nodes a volume can be used.

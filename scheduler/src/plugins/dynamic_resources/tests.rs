@@ -1,7 +1,7 @@
 //! DynamicResources by tables: which claims fit where, what is taken, and what is written.
 
 use super::*;
-use crate::plugins::fixtures::{ask_in, cluster_of, node, pod_from};
+use crate::plugins::fixtures::{ask_in, cluster_of, node, pod_from, scores_in};
 use serde_json::{Value, json};
 
 const V1: &str = "resource.k8s.io/v1";
@@ -66,7 +66,7 @@ fn ask(pod: &PodInfo, objects: &[Value]) -> Verdict {
     ]
     .concat();
     let cluster = cluster_of([node("a", json!({})), node("b", json!({}))], &all);
-    ask_in(&DynamicResources, pod, &cluster.nodes()[0], &cluster)
+    ask_in(&DynamicResources::default(), pod, &cluster.nodes()[0], &cluster)
 }
 
 #[test]
@@ -199,8 +199,8 @@ fn devices_are_taken_written_and_given_back() {
     ];
     let mut cluster = cluster_of([node("a", json!({}))], &objects);
     let (pod, on) = (claiming(&["c"]), NodeName::from("a"));
-    DynamicResources.take(&pod, &on, &mut cluster).unwrap();
-    let writes = DynamicResources.writes(&pod, &on, &cluster);
+    DynamicResources::default().take(&pod, &on, &mut cluster).unwrap();
+    let writes = DynamicResources::default().writes(&pod, &on, &cluster);
     assert_eq!(writes.len(), 2);
     assert_eq!(
         writes[0].patch["metadata"]["finalizers"],
@@ -216,8 +216,127 @@ fn devices_are_taken_written_and_given_back() {
     assert_eq!(*fields, json!({"key": "metadata.name", "operator": "In", "values": ["a"]}));
 
     let other = claiming(&["other"]);
-    let fits = |cluster: &Snapshot| ask_in(&DynamicResources, &other, &cluster.nodes()[0], cluster).fits();
+    let fits = |cluster: &Snapshot| {
+        ask_in(&DynamicResources::default(), &other, &cluster.nodes()[0], cluster).fits()
+    };
     assert!(!fits(&cluster), "taken at once");
-    DynamicResources.give_back(&pod, &on, &mut cluster);
+    let mut with_finalizer = claim("c", exactly(json!({})), json!({}));
+    with_finalizer["metadata"]["resourceVersion"] = json!("2");
+    with_finalizer["metadata"]["finalizers"] = writes[0].patch["metadata"]["finalizers"].clone();
+    cluster.see(&Related::DeviceClaim(Arc::new(serde_json::from_value(with_finalizer).unwrap())));
+    assert!(!fits(&cluster), "the first of two writes is seen before the second");
+    DynamicResources::default().give_back(&pod, &on, &mut cluster);
     assert!(fits(&cluster), "and free again");
+}
+
+/// Two halves of a card, and the card as a whole; `card` is what the counters hold.
+fn partitions(node: &str, card: &str) -> Vec<Value> {
+    let part = |name: &str, memory: &str| {
+        json!({"name": name, "consumesCounters": [
+        {"counterSet": "card", "counters": {"memory": {"value": memory}}}]})
+    };
+    let pool = json!({"name": node, "generation": 1, "resourceSliceCount": 2});
+    let slice = |name: &str| {
+        json!({"apiVersion": V1, "kind": "ResourceSlice",
+        "metadata": {"name": format!("{node}-{name}")},
+        "spec": {"driver": "gpu.example.com", "nodeName": node, "pool": pool}})
+    };
+    let (mut shared, mut devices) = (slice("counters"), slice("devices"));
+    shared["spec"]["sharedCounters"] = json!([{"name": "card", "counters": {"memory": {"value": card}}}]);
+    devices["spec"]["devices"] =
+        json!([part("whole", "40Gi"), part("half-0", "20Gi"), part("half-1", "20Gi")]);
+    vec![shared, devices]
+}
+
+#[test]
+fn devices_that_share_counters() {
+    let none = || never("cannot allocate all claims");
+    let held = |device: &str| claim("x", json!({}), allocated("a", device, &["q"]));
+    for (name, card, count, others, want) in [
+        ("the whole card", "40Gi", 1, vec![], Verdict::Fits),
+        ("both halves, after the whole was tried", "40Gi", 2, vec![], Verdict::Fits),
+        ("all three", "40Gi", 3, vec![], none()),
+        ("the other half", "40Gi", 1, vec![held("half-0")], Verdict::Fits),
+        ("two more, beside a half", "40Gi", 2, vec![held("half-0")], none()),
+        ("nothing is left beside the whole", "40Gi", 1, vec![held("whole")], none()),
+        ("a card that is smaller than its parts say", "30Gi", 2, vec![], none()),
+        ("one half of it", "30Gi", 1, vec![], Verdict::Fits),
+    ] {
+        let mut objects = vec![class("gpu", "device.driver == 'gpu.example.com'")];
+        objects.extend(partitions("a", card));
+        objects.push(claim("c", exactly(json!({"count": count})), json!({})));
+        objects.extend(others);
+        let cluster = cluster_of([node("a", json!({}))], &objects);
+        let pod = claiming(&["c"]);
+        assert_eq!(ask_in(&DynamicResources::default(), &pod, &cluster.nodes()[0], &cluster), want, "{name}");
+    }
+}
+
+#[test]
+fn an_earlier_alternative_is_preferred() {
+    let alternative = |name: &str, wanted: &str, count: i64| {
+        let mut alternative = json!({"name": name, "deviceClassName": "gpu", "count": count});
+        alternative["selectors"] = model(wanted)["selectors"].clone();
+        alternative
+    };
+    let request = |name: &str| {
+        json!({"name": name, "firstAvailable": [
+        alternative("best", "h100", 1), alternative("good", "a100", 1)]})
+    };
+    let objects = [
+        class("gpu", "device.driver == 'gpu.example.com'"),
+        slice("a", &[("d0", "a100", 0), ("d1", "a100", 0)]),
+        slice("b", &[("d0", "h100", 0), ("d1", "a100", 0)]),
+        claim("one", json!({"requests": [request("r")]}), json!({})),
+        claim("two", json!({"requests": [request("r"), request("s")]}), json!({})),
+        claim("plain", exactly(json!({})), json!({})),
+    ];
+    let cluster = cluster_of([node("a", json!({})), node("b", json!({}))], &objects);
+    let plugin = DynamicResources::default();
+    for (name, want) in [("one", [7 * 100 / 8, 100]), ("two", [14 * 100 / 15, 100]), ("plain", [0, 0])] {
+        assert_eq!(scores_in(&plugin, &claiming(&[name]), &cluster), want, "{name}");
+    }
+}
+
+#[test]
+fn a_pod_waits_for_what_its_devices_name() {
+    let mut slice = slice("a", &[("d0", "a100", 0)]);
+    slice["spec"]["devices"][0]["bindingConditions"] = json!(["Attached"]);
+    slice["spec"]["devices"][0]["bindingFailureConditions"] = json!(["Broken"]);
+    let objects = [
+        class("gpu", "device.driver == 'gpu.example.com'"),
+        slice,
+        claim("c", exactly(json!({})), json!({})),
+    ];
+    let mut cluster = cluster_of([node("a", json!({}))], &objects);
+    let (plugin, pod, on) = (DynamicResources::default(), claiming(&["c"]), NodeName::from("a"));
+    plugin.take(&pod, &on, &mut cluster).unwrap();
+    let status = plugin.writes(&pod, &on, &cluster).pop().unwrap().patch["status"].clone();
+    assert_eq!(status["allocation"]["devices"]["results"][0]["bindingConditions"], json!(["Attached"]));
+    let key = Key::new("default", "c");
+    assert_eq!(plugin.settled(&pod, &on, &cluster), Settled::NotYet);
+    assert_eq!(plugin.waits_for(&pod, &cluster), std::slice::from_ref(&key));
+
+    let said = |kind: &str| {
+        let mut written = claim("c", exactly(json!({})), status.clone());
+        written["metadata"]["resourceVersion"] = json!("2");
+        written["status"]["devices"] = json!([{"driver": "gpu.example.com", "pool": "a", "device": "d0",
+            "conditions": [{"type": kind, "status": "True", "reason": "R", "message": "as told",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"}]}]);
+        Arc::new(serde_json::from_value::<ResourceClaim>(written).unwrap())
+    };
+    let mut ready = cluster.clone();
+    ready.wrote(Related::DeviceClaim(said("Attached")));
+    assert_eq!(plugin.settled(&pod, &on, &ready), Settled::Yes);
+    assert!(plugin.waits_for(&pod, &ready).is_empty());
+    cluster.wrote(Related::DeviceClaim(said("Broken")));
+    let why = "claim c binding failed: device gpu.example.com/a/d0 has condition Broken: as told";
+    assert_eq!(plugin.settled(&pod, &on, &cluster), Settled::Never(why.to_owned()));
+
+    // Given up, it is not tied to the device: it is taken back before anything else is given.
+    plugin.give_back(&pod, &on, &mut cluster);
+    plugin.take(&pod, &on, &mut cluster).unwrap();
+    let writes = plugin.writes(&pod, &on, &cluster);
+    let devices = &writes.last().unwrap().patch["status"]["allocation"]["devices"]["results"];
+    assert_eq!(devices[0]["device"], "d0");
 }
