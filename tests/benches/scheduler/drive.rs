@@ -32,8 +32,8 @@ pub(crate) const MEASURED: &str = "sched-1";
 const BESIDE: &str = "churn";
 /// Namespaces where a row asks for many.
 const MANY: usize = 100;
-/// Tasks that create pods.
-const CREATORS: usize = 8;
+/// Tasks that create pods, as many as in upstream's benchmark.
+const CREATORS: usize = 30;
 /// Pause between two pods that come beside the measured ones, as upstream.
 const CHURN_EVERY: Duration = Duration::from_millis(200);
 /// The named node takes any number of pods.
