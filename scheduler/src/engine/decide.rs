@@ -4,6 +4,7 @@
 
 use super::AcrossNodes;
 use super::across::SpreadRule;
+use super::groups::{Best, REFUSED};
 use super::plan::{Across, Plan};
 use super::score::{Scratch, kept_scores};
 use super::shape::{FITS, Local, OUT, Shape};
@@ -112,9 +113,15 @@ pub(super) fn across(
         return None;
     }
     let blocked = if refuses { across.blocked(world) } else { Vec::new() };
-    if across.resolved.rules.wish_nothing() && shape.scaled.iter().all(|scaled| scaled.some == 0) {
-        let free = Free::new(&blocked, world);
-        if let Some((at, feasible)) = best_free(shape, &free, random) {
+    if shape.scaled.iter().all(|scaled| scaled.some == 0) {
+        let found = if across.groups.usable() {
+            best_group(shape, across, &blocked, question, world, scratch)
+        } else if across.resolved.rules.wish_nothing() {
+            best_free(shape, &Free::new(&blocked, world), random)
+        } else {
+            None
+        };
+        if let Some((at, feasible)) = found {
             return Some(Ok(placement(cluster, at, feasible)));
         }
     }
@@ -131,16 +138,48 @@ pub(super) fn across(
         several => {
             let feasible = several.len();
             kept_scores(shape, scratch);
-            for (_, kind, weight) in &plan.wishes {
-                match kind {
-                    Across::Spread => across.score_spread(*weight, world, scratch),
-                    Across::Pods => across.score_wishes(*weight, world, scratch),
-                }
-            }
+            across.score(plan, |key| world.topology.domains(key), world, scratch);
             let at = scratch.feasible[best(&scratch.totals, random)];
             Some(Ok(placement(cluster, at, feasible)))
         }
     }
+}
+
+/// The best of the nodes that fit, weighed by group, and among how many; `None`: there is none.
+fn best_group(
+    shape: &Shape,
+    across: &AcrossNodes,
+    blocked: &[Blocked],
+    question: &Question<'_>,
+    world: &World<'_>,
+    scratch: &mut Scratch,
+) -> Option<(usize, usize)> {
+    let groups = &across.groups;
+    let refused = |group: usize| {
+        blocked.iter().any(|blocked| blocked.domains[groups.domains(blocked.key)[group] as usize])
+    };
+    scratch.feasible.clear();
+    scratch.feasible.extend((0..groups.len()).filter(|group| !refused(*group)));
+    let wishes = !across.resolved.rules.wish_nothing();
+    if wishes {
+        // Only what could be chosen is compared.
+        let Scratch { feasible, counts, .. } = scratch;
+        groups.count(shape.totals(), counts);
+        feasible.retain(|group| counts[*group] > 0);
+    }
+    scratch.totals.clear();
+    scratch.totals.resize(scratch.feasible.len(), 0);
+    if wishes {
+        across.score(question.plan, |key| groups.domains(key), world, scratch);
+    }
+    let Scratch { feasible, totals, groups: worths, .. } = scratch;
+    worths.clear();
+    worths.resize(groups.len(), REFUSED);
+    feasible.iter().zip(totals.iter()).for_each(|(group, total)| worths[*group] = *total);
+    let Best { feasible, total, ties } = groups.best(shape.totals(), worths);
+    let draw = || usize::try_from(question.random.below(ties as u64)).unwrap_or(0);
+    let at = groups.nth(shape.totals(), worths, total, if ties > 1 { draw() } else { 0 })?;
+    (feasible > 0).then_some((at, feasible))
 }
 
 /// The best of the nodes that fit by what is kept of them alone, and among how many; `None`: there is none.

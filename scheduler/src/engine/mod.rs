@@ -9,6 +9,7 @@
 
 mod across;
 mod decide;
+mod groups;
 mod log;
 mod named;
 mod plan;
@@ -30,6 +31,7 @@ use crate::pod::PodInfo;
 use across::{Maker, Resolved, Rules};
 use component::random::Random;
 use decide::Question;
+use groups::Groups;
 use log::{Log, What};
 use objects::{affinity, owner};
 use plan::Plan;
@@ -101,6 +103,7 @@ struct AcrossNodes {
     far: Vec<Sum>,
     unwelcome: Vec<Sum>,
     wishes: Vec<Sum>,
+    groups: Groups,
 }
 
 impl Engine {
@@ -324,6 +327,7 @@ impl AcrossNodes {
             far: sums(&rules.far),
             unwelcome: sums(&rules.unwelcome),
             wishes: sums(&rules.wishes),
+            groups: Groups::new(rules),
             resolved,
         }
     }
@@ -342,6 +346,7 @@ impl AcrossNodes {
         for sum in others.chain(&mut self.wishes) {
             sum.refresh(world, |_| true);
         }
+        self.groups.refresh(world);
     }
 }
 

@@ -4,9 +4,10 @@
 //! totals of [`Scratch`] and writes nothing else.
 
 use super::AcrossNodes;
+use super::plan::{Across, Plan};
 use super::shape::Shape;
 use super::sums::{Sum, World};
-use super::topology::{Domain, EMPTY, NOWHERE};
+use super::topology::{Domain, EMPTY, KeyId, NOWHERE};
 use crate::framework::MAX_NODE_SCORE;
 
 /// Different raw scores for which the shares are worked out beforehand.
@@ -15,10 +16,14 @@ const SHARES_LIMIT: i64 = 1024;
 /// Lists that are filled anew for each decision; kept for their memory.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    /// The places of the nodes that fit.
+    /// The places of the nodes (or groups of nodes) that fit.
     pub(super) feasible: Vec<usize>,
     /// What each of those is worth.
     pub(super) totals: Vec<i64>,
+    /// How many nodes of each group fit.
+    pub(super) counts: Vec<usize>,
+    /// What each group is worth.
+    pub(super) groups: Vec<i64>,
     raw: Vec<i64>,
     seen: Vec<bool>,
     /// What each of those counts against spreading; not a number where it is not compared.
@@ -44,16 +49,37 @@ pub(super) fn kept_scores(shape: &Shape, scratch: &mut Scratch) {
 }
 
 impl AcrossNodes {
+    /// Adds what the rules say to the totals of the places in `scratch`. `domains` says where each place is.
+    pub(super) fn score<'a>(
+        &self,
+        plan: &Plan,
+        domains: impl Fn(KeyId) -> &'a [Domain],
+        world: &World<'_>,
+        scratch: &mut Scratch,
+    ) {
+        for (_, kind, weight) in &plan.wishes {
+            match kind {
+                Across::Spread => self.score_spread(*weight, &domains, world, scratch),
+                Across::Pods => self.score_wishes(*weight, &domains, world, scratch),
+            }
+        }
+    }
+
     /// Even spreading, where it is preferred. Source: PodTopologySpread's score and its normalisation.
     #[expect(clippy::cast_precision_loss, reason = "upstream's arithmetic")]
-    pub(super) fn score_spread(&self, weight: i64, world: &World<'_>, scratch: &mut Scratch) {
+    fn score_spread<'a>(
+        &self,
+        weight: i64,
+        domains: &impl Fn(KeyId) -> &'a [Domain],
+        world: &World<'_>,
+        scratch: &mut Scratch,
+    ) {
         let rules = &self.resolved.rules;
         if rules.rather_spread.is_empty() {
             return;
         }
-        let keys: Vec<&[Domain]> =
-            rules.rather_spread.iter().map(|rule| world.topology.domains(rule.terms.key)).collect();
-        let Scratch { feasible, totals, raw, seen, crowds, worths, shares } = scratch;
+        let keys: Vec<&[Domain]> = rules.rather_spread.iter().map(|rule| domains(rule.terms.key)).collect();
+        let Scratch { feasible, totals, raw, seen, crowds, worths, shares, .. } = scratch;
         let counted = |at: usize| !rules.all_keys || keys.iter().all(|domains| domains[at] != NOWHERE);
         crowds.clear();
         crowds.extend(feasible.iter().map(|at| if counted(*at) { 0.0 } else { f64::NAN }));
@@ -86,11 +112,17 @@ impl AcrossNodes {
     }
 
     /// Pods it would like near, or far. Source: InterPodAffinity's score and its normalisation.
-    pub(super) fn score_wishes(&self, weight: i64, world: &World<'_>, scratch: &mut Scratch) {
+    fn score_wishes<'a>(
+        &self,
+        weight: i64,
+        domains: &impl Fn(KeyId) -> &'a [Domain],
+        world: &World<'_>,
+        scratch: &mut Scratch,
+    ) {
         let Scratch { feasible, totals, raw, seen, .. } = scratch;
         if let [sum] = self.wishes.as_slice() {
             // Nodes of one domain are worth the same: the arithmetic is done a domain.
-            let domains = world.topology.domains(sum.key());
+            let domains = domains(sum.key());
             seen.clear();
             seen.resize(world.topology.size(sum.key()), false);
             feasible.iter().for_each(|at| seen[domains[*at] as usize] = true);
@@ -98,7 +130,14 @@ impl AcrossNodes {
             raw.extend((0..).zip(seen.iter()).map(|(domain, _)| of_domain(sum, domain)));
             let there = || raw.iter().zip(seen.iter()).filter(|(_, seen)| **seen).map(|(raw, _)| *raw);
             let range = (there().min().unwrap_or(0), there().max().unwrap_or(0));
-            raw.iter_mut().for_each(|raw| *raw = weight * share(*raw, range));
+            // Most are worth the same as the one before.
+            let mut last = (range.0, weight * share(range.0, range));
+            for raw in raw.iter_mut() {
+                if *raw != last.0 {
+                    last = (*raw, weight * share(*raw, range));
+                }
+                *raw = last.1;
+            }
             for (total, at) in totals.iter_mut().zip(feasible.iter()) {
                 *total += raw[domains[*at] as usize];
             }
@@ -107,7 +146,7 @@ impl AcrossNodes {
         raw.clear();
         raw.resize(feasible.len(), 0);
         for sum in &self.wishes {
-            let domains = world.topology.domains(sum.key());
+            let domains = domains(sum.key());
             for (raw, at) in raw.iter_mut().zip(feasible.iter()) {
                 *raw += of_domain(sum, domains[*at]);
             }
