@@ -153,11 +153,20 @@ fn is_empty(value: &Value) -> bool {
     value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
+/// Upstream's minCandidateNodesPercentage where only the other is given.
+const DEFAULT_CANDIDATES_PERCENTAGE: i32 = 10;
+/// Upstream's minCandidateNodesAbsolute where only the other is given.
+const DEFAULT_CANDIDATES: i32 = 100;
+
 impl Checked for DefaultPreemptionArgs {
     fn check(&mut self, path: &str, faults: &mut Faults) {
         let percentage = format!("{path}.minCandidateNodesPercentage");
         let absolute = format!("{path}.minCandidateNodesAbsolute");
-        let (share, count) = (self.min_candidate_nodes_percentage, self.min_candidate_nodes_absolute);
+        if (self.min_candidate_nodes_percentage, self.min_candidate_nodes_absolute) == (None, None) {
+            return;
+        }
+        let share = *self.min_candidate_nodes_percentage.get_or_insert(DEFAULT_CANDIDATES_PERCENTAGE);
+        let count = *self.min_candidate_nodes_absolute.get_or_insert(DEFAULT_CANDIDATES);
         if !(0..=100).contains(&share) {
             faults.invalid(&percentage, share, "not in valid range [0, 100]");
         }

@@ -3,13 +3,15 @@
 use super::args::Args;
 use crate::framework::Plugin;
 use crate::plugins::{
-    self, BalancedAllocation, InterPodAffinity, NodeAffinity, NodeResourcesFit, PodTopologySpread,
-    VolumeBinding,
+    self, BalancedAllocation, DefaultPreemption, DynamicResources, InterPodAffinity, NodeAffinity,
+    NodeResourcesFit, PodTopologySpread, VolumeBinding,
 };
 
 /// The plugin of this name; `None`: there is none.
 pub(super) fn plugin(name: &str, args: &Args) -> Option<Box<dyn Plugin>> {
     Some(match name {
+        "DefaultPreemption" => Box::new(DefaultPreemption::new(&args.default_preemption)),
+        "DynamicResources" => Box::new(DynamicResources::new(&args.dynamic_resources)),
         "InterPodAffinity" => Box::new(InterPodAffinity::new(&args.inter_pod_affinity)),
         "NodeAffinity" => Box::new(NodeAffinity::new(&args.node_affinity)),
         "NodeResourcesBalancedAllocation" => Box::new(BalancedAllocation::new(&args.balanced_allocation)),

@@ -4,6 +4,9 @@ use super::*;
 use crate::framework::Score;
 use crate::plugins;
 use crate::plugins::args::ScoringStrategyType;
+use crate::plugins::fixtures;
+use crate::preempt::{Afresh, Attempt};
+use component::random::Random;
 use serde_json::json;
 use std::time::Duration;
 
@@ -325,4 +328,76 @@ fn what_is_written_reads_the_same() {
     assert_eq!(first.profiles[0].plugins, second.profiles[0].plugins);
     assert_eq!(first.profiles[0].args, second.profiles[0].args);
     assert_eq!(json!(first.profiles[0].args.inter_pod_affinity.hard_pod_affinity_weight), json!(5));
+}
+
+#[test]
+fn arguments_reach_the_plugins() {
+    let custom = only_profile(
+        "profiles: [{pluginConfig: [{name: VolumeBinding, args: {bindTimeoutSeconds: 7}}, {name: DynamicResources, \
+         args: {filterTimeout: 1ms, bindingTimeout: 3m}}, {name: DefaultPreemption, args: \
+         {minCandidateNodesPercentage: 0, minCandidateNodesAbsolute: 1}}]}]",
+    );
+    let default = only_profile("");
+    let limits = |profile: &Profile| -> Vec<(&'static str, i64)> {
+        profile.pre_binds().map(|plugin| (plugin.name(), plugin.time_limit().as_secs())).collect()
+    };
+    assert_eq!(limits(&custom), [("VolumeBinding", 7), ("DynamicResources", 180)]);
+    assert_eq!(limits(&default), [("VolumeBinding", 600), ("DynamicResources", 600)]);
+
+    // Twenty devices of another driver: more steps than a millisecond has, fewer than ten seconds have.
+    let devices: Vec<_> = (0..20).map(|at| json!({"name": format!("d{at}")})).collect();
+    let objects = [
+        json!({"apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "metadata": {"name": "gpu"},
+            "spec": {"selectors": [{"cel": {"expression": "device.driver == 'gpu.example.com'"}}]}}),
+        json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": {"name": "s"}, "spec": {
+            "driver": "nic.example.com", "nodeName": "n", "devices": devices,
+            "pool": {"name": "n", "generation": 1, "resourceSliceCount": 1}}}),
+        json!({"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim",
+            "metadata": {"name": "c", "namespace": "default", "uid": "c"},
+            "spec": {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gpu"}}]}}}),
+    ];
+    let cluster = fixtures::cluster_of([fixtures::node("n", json!({}))], &objects);
+    let claiming = fixtures::pod("p", json!({"resourceClaims": [{"name": "c", "resourceClaimName": "c"}]}));
+    let said = |profile: &Profile| {
+        let filter = profile.filters().find(|filter| filter.name() == "DynamicResources").unwrap();
+        fixtures::ask_in(filter, &claiming, &cluster.nodes()[0], &cluster).reasons().join(", ")
+    };
+    assert_eq!(said(&custom), "timed out trying to allocate devices");
+    assert_eq!(said(&default), "cannot allocate all claims");
+
+    // The cheapest of four nodes; with one candidate the first of any.
+    let cpu = |priority: i32| json!({"priority": priority, "containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}}}]});
+    let full = |at: i32| {
+        let room = json!({"status": {"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "10"}}});
+        fixtures::node_with(&format!("n{at}"), room, [fixtures::pod(&format!("old{at}"), cpu(at))])
+    };
+    let cluster = fixtures::cluster([full(0), full(1), full(2), full(3)]);
+    let chosen = |profile: &Profile| -> std::collections::BTreeSet<String> {
+        let chosen = (0..30).filter_map(|at| {
+            let pod = fixtures::pod(&format!("p{at}"), cpu(10));
+            let failure = crate::cycle::place(&pod, profile, &cluster, &Random::from_seed(1)).unwrap_err();
+            let (cluster, failure, now) = (&cluster, &failure, jiff::Timestamp::UNIX_EPOCH);
+            let attempt = Attempt { pod: &pod, profile, cluster, failure, budgets: &[], now };
+            let room = profile.preempts().next().unwrap().make_room(&attempt, &Afresh);
+            room.made().map(|(node, _)| node.to_string())
+        });
+        chosen.collect()
+    };
+    assert_eq!(chosen(&default), ["n0".to_owned()].into());
+    assert_eq!(chosen(&custom).len(), 4, "each node is the first for some pod");
+}
+
+#[test]
+fn how_many_candidates_are_found() {
+    let args = |text: &str| {
+        let text = format!("profiles: [{{pluginConfig: [{{name: DefaultPreemption, args: {{{text}}}}}]}}]");
+        let args = config(&text).profiles[0].args.default_preemption.clone();
+        (args.min_candidate_nodes_percentage, args.min_candidate_nodes_absolute)
+    };
+    assert_eq!(args(""), (None, None), "all there are");
+    assert_eq!(args("minCandidateNodesPercentage: 30"), (Some(30), Some(100)));
+    assert_eq!(args("minCandidateNodesAbsolute: 7"), (Some(10), Some(7)));
+    assert_eq!(args("minCandidateNodesAbsolute: 0"), (Some(10), Some(0)));
+    let none = "profiles: [{pluginConfig: [{name: DefaultPreemption, args: {minCandidateNodesPercentage: 0, minCandidateNodesAbsolute: 0}}]}]";
+    assert!(faults(none).contains("cannot be zero at the same time"), "{}", faults(none));
 }

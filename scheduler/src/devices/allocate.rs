@@ -1,7 +1,7 @@
 //! Gives the devices of a node to the requests of claims: the first way in which every request gets all it asks for.
 //!
 //! Searches depth first over requests, alternatives and devices, in order, with the constraints of each claim; a search
-//! that takes more than [`STEPS_LIMIT`] steps is given up. Pools whose slices are not all there are left out. So are
+//! that takes more steps than it is allowed is given up. Pools whose slices are not all there are left out. So are
 //! devices that may be given out several times: the search does not count their shares.
 
 use super::counters::Counters;
@@ -16,9 +16,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use objects::affinity;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Devices looked at in one search.
-const STEPS_LIMIT: usize = 100_000;
+/// Devices looked at in one search for each second that it may take: a rate that is reached everywhere.
+const STEPS_A_SECOND: usize = 10_000;
 
 /// What was found: an allocation for each claim, in order.
 pub(crate) type Given = Vec<AllocationResult>;
@@ -32,6 +33,8 @@ pub(crate) struct Allocator<'a> {
     in_use: FxHashSet<DeviceId>,
     /// What those leave of what devices share.
     counters: Counters,
+    /// After so many steps a search is given up.
+    steps: usize,
     /// Slices of pools that are all there, by what they are usable on.
     slices: Vec<&'a Arc<ResourceSlice>>,
 }
@@ -57,12 +60,16 @@ struct Alternative {
 }
 
 impl<'a> Allocator<'a> {
-    /// Prepares the search for these claims.
+    /// Prepares the search for these claims, for which there is that much time on each node; zero: no limit.
     ///
     /// # Errors
     ///
     /// Names a class that does not exist.
-    pub(crate) fn new(devices: &'a Devices, claims: Vec<Arc<ResourceClaim>>) -> Result<Self, String> {
+    pub(crate) fn new(
+        devices: &'a Devices,
+        claims: Vec<Arc<ResourceClaim>>,
+        limit: Duration,
+    ) -> Result<Self, String> {
         let mut wants = Vec::new();
         for (claim, object) in claims.iter().enumerate() {
             for request in object.spec.devices.iter().flat_map(|devices| devices.requests.iter().flatten()) {
@@ -94,7 +101,10 @@ impl<'a> Allocator<'a> {
         let in_use = devices.in_use(&keys);
         let slices = complete(devices);
         let counters = Counters::of(&slices, &in_use);
-        Ok(Self { devices, claims, wants, in_use, counters, slices })
+        let milliseconds = usize::try_from(limit.as_millis()).unwrap_or(usize::MAX);
+        let steps =
+            if limit.is_zero() { usize::MAX } else { milliseconds.saturating_mul(STEPS_A_SECOND / 1000) };
+        Ok(Self { devices, claims, wants, in_use, counters, steps, slices })
     }
 
     /// The claims, in the order of what [`Self::on`] answers.
@@ -102,12 +112,23 @@ impl<'a> Allocator<'a> {
         &self.claims
     }
 
-    /// Gives devices of a node to all claims; `None`: there are too few.
-    pub(crate) fn on(&self, node: &ObjectMeta) -> Option<Given> {
+    /// Gives devices of a node to all claims.
+    ///
+    /// # Errors
+    ///
+    /// There are too few, or the search took too long.
+    pub(crate) fn on(&self, node: &ObjectMeta) -> Result<Given, &'static str> {
         let usable: Vec<Usable<'_>> = self.slices.iter().flat_map(|slice| usable(slice, node)).collect();
         let (counters, taken) = (self.counters.clone(), FxHashSet::default());
         let mut search = Search { all: self, usable, counters, taken, chosen: Vec::new(), steps: 0 };
-        search.request(0).then(|| self.results(&search, node))
+        if search.request(0) {
+            return Ok(self.results(&search, node));
+        }
+        Err(if search.steps > self.steps {
+            "timed out trying to allocate devices"
+        } else {
+            "cannot allocate all claims"
+        })
     }
 
     fn results(&self, search: &Search<'_>, node: &ObjectMeta) -> Given {
@@ -320,7 +341,7 @@ impl<'a> Search<'a> {
         }
         for device in from..self.usable.len() {
             self.steps += 1;
-            if self.steps > STEPS_LIMIT {
+            if self.steps > self.all.steps {
                 return false;
             }
             if self.suits(alternative, device) && self.take(want, alternative, device) {

@@ -8,7 +8,7 @@ use super::shape::Local;
 use super::{Engine, ShapeId};
 use crate::cycle::Checks;
 use crate::framework::{Reason, Verdict};
-use crate::preempt::{self, Attempt, Candidate, Room, Rooms};
+use crate::preempt::{self, Attempt, Candidate, Limit, Room, Rooms};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 
@@ -101,8 +101,9 @@ impl Engine {
 }
 
 impl Rooms for std::cell::RefCell<&mut Engine> {
-    fn find(&self, attempt: &Attempt<'_>) -> Room {
-        let kept = self.borrow_mut().make_room(attempt);
-        kept.unwrap_or_else(|| preempt::find(attempt))
+    fn find(&self, attempt: &Attempt<'_>, limit: Option<Limit>) -> Room {
+        // What is kept is known of all nodes; a search that ends early looks at some.
+        let kept = if limit.is_none() { self.borrow_mut().make_room(attempt) } else { None };
+        kept.unwrap_or_else(|| preempt::find(attempt, limit))
     }
 }

@@ -15,13 +15,17 @@ macro_rules! arguments {
 }
 
 arguments! {
-    /// Of DefaultPreemption. They are the least that upstream looks at; our preemption looks at every node, which is
-    /// always enough.
+    /// Of DefaultPreemption. Where neither is given every node is looked at; with one of them the search ends where
+    /// upstream's does, and the other has upstream's default.
+    #[derive(Default)]
     pub struct DefaultPreemptionArgs {
-        /// The least share of nodes to find candidates on, in percent.
-        pub min_candidate_nodes_percentage: i32,
-        /// The least number of candidates to find.
-        pub min_candidate_nodes_absolute: i32,
+        /// The least share of the nodes that eviction may help to find candidates on, in percent; 10 if only the other
+        /// is given.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub min_candidate_nodes_percentage: Option<i32>,
+        /// The least number of candidates to find; 100 if only the other is given.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub min_candidate_nodes_absolute: Option<i32>,
     }
 
     /// Of InterPodAffinity.
@@ -118,7 +122,8 @@ arguments! {
 
     /// Of DynamicResources.
     pub struct DynamicResourcesArgs {
-        /// How long the search on one node may take, as Go writes durations.
+        /// How long the search on one node may take, as Go writes durations; 0 for no limit. The search counts its steps,
+        /// so that its answer does not depend on the machine.
         pub filter_timeout: String,
         /// How long devices may take to become ready before the pod is tried again.
         pub binding_timeout: String,
@@ -145,12 +150,6 @@ pub enum DefaultingType {
     System,
     /// Those listed.
     List,
-}
-
-impl Default for DefaultPreemptionArgs {
-    fn default() -> Self {
-        Self { min_candidate_nodes_percentage: 10, min_candidate_nodes_absolute: 100 }
-    }
 }
 
 impl Default for InterPodAffinityArgs {
@@ -205,7 +204,10 @@ mod tests {
         );
         assert_eq!(
             serde_json::from_value::<DefaultPreemptionArgs>(json!({})).unwrap(),
-            DefaultPreemptionArgs { min_candidate_nodes_percentage: 10, min_candidate_nodes_absolute: 100 }
+            DefaultPreemptionArgs {
+                min_candidate_nodes_percentage: None,
+                min_candidate_nodes_absolute: None
+            }
         );
         assert_eq!(serde_json::from_value::<VolumeBindingArgs>(json!({})).unwrap().bind_timeout_seconds, 600);
         assert!(serde_json::from_value::<VolumeBindingArgs>(json!({"bindTimeout": 1})).is_err());

@@ -1,11 +1,51 @@
 //! Makes room for a pod by evicting pods of lower priority, if the pod may do that at all.
 
+use super::args::DefaultPreemptionArgs;
 use crate::framework::{Plugin, Preempt, Verdict};
-use crate::preempt::{Attempt, Room, Rooms};
+use crate::preempt::{Attempt, Limit, Room, Rooms, curable};
+use rustc_hash::FxHasher;
+use std::hash::{Hash, Hasher};
 
 /// Upstream's DefaultPreemption.
-#[derive(Debug)]
-pub struct DefaultPreemption;
+#[derive(Debug, Default)]
+pub struct DefaultPreemption {
+    /// `None`: every node is looked at.
+    least: Option<Least>,
+}
+
+/// The candidates that are enough: the greater of the two.
+#[derive(Clone, Copy, Debug)]
+struct Least {
+    /// Percent of the nodes that eviction may help.
+    share: usize,
+    candidates: usize,
+}
+
+impl DefaultPreemption {
+    /// The plugin with these arguments, which are valid.
+    pub fn new(args: &DefaultPreemptionArgs) -> Self {
+        let number = |given: Option<i32>| given.and_then(|given| usize::try_from(given).ok());
+        let (share, candidates) =
+            (number(args.min_candidate_nodes_percentage), number(args.min_candidate_nodes_absolute));
+        let least = Least { share: share.unwrap_or(0), candidates: candidates.unwrap_or(0) };
+        Self { least: (share.is_some() || candidates.is_some()).then_some(least) }
+    }
+
+    /// Where the search ends; `None`: at the last node.
+    fn limit(&self, attempt: &Attempt<'_>) -> Option<Limit> {
+        let Least { share, candidates } = self.least?;
+        let nodes = curable(attempt.failure).count();
+        let enough = (nodes * share / 100).max(candidates);
+        if enough >= nodes {
+            return None;
+        }
+        // Upstream draws it. From pod to pod and from try to try another one will do, and can be repeated.
+        let mut hasher = FxHasher::default();
+        (&attempt.pod.uid, attempt.now).hash(&mut hasher);
+        let start = usize::try_from(hasher.finish() % nodes as u64).unwrap_or(0);
+        Some(Limit { enough, start })
+    }
+}
 
 impl Plugin for DefaultPreemption {
     fn name(&self) -> &'static str {
@@ -27,7 +67,7 @@ impl Preempt for DefaultPreemption {
             let why = "not eligible due to a terminating pod on the nominated node.".to_owned();
             return Room::None { why, promise_is_void: false };
         }
-        rooms.find(attempt)
+        rooms.find(attempt, self.limit(attempt))
     }
 }
 
@@ -82,7 +122,7 @@ mod tests {
             budgets: &[],
             now: Timestamp::UNIX_EPOCH,
         };
-        match DefaultPreemption.make_room(&attempt, &Afresh) {
+        match DefaultPreemption::default().make_room(&attempt, &Afresh) {
             Room::Made { victims, .. } => Ok(victims.iter().map(|pod| pod.name().to_owned()).collect()),
             Room::None { why, .. } => Err(why),
         }

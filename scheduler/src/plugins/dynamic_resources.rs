@@ -15,17 +15,17 @@ use crate::framework::{
 };
 use crate::pod::{NodeName, PodInfo};
 use crate::related::{Key, Related};
+use component::args::duration;
 use jiff::SignedDuration;
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceClaimConsumerReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use objects::affinity;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Keeps a claim until its devices are free again.
 const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
-/// How long devices may take to become ready, unless the arguments say otherwise (upstream: 600 s).
-const BINDING_TIMEOUT: SignedDuration = SignedDuration::from_secs(600);
 /// Pods that may use one claim (API reference: ResourceClaimStatus.reservedFor).
 const CONSUMERS_LIMIT: usize = 256;
 
@@ -35,21 +35,24 @@ const ALTERNATIVES_LIMIT: i64 = 8;
 /// Upstream's DynamicResources.
 #[derive(Debug)]
 pub struct DynamicResources {
+    filter_timeout: Duration,
     binding_timeout: SignedDuration,
 }
 
 impl DynamicResources {
-    /// The plugin with these arguments. The time limit for a search is not used: ours is limited by its steps.
+    /// The plugin with these arguments, which are valid.
     pub fn new(args: &DynamicResourcesArgs) -> Self {
-        let timeout = component::args::duration(&args.binding_timeout).ok();
-        let timeout = timeout.and_then(|timeout| SignedDuration::try_from(timeout).ok());
-        Self { binding_timeout: timeout.unwrap_or(BINDING_TIMEOUT) }
+        let binding = duration(&args.binding_timeout).unwrap_or_default();
+        Self {
+            filter_timeout: duration(&args.filter_timeout).unwrap_or_default(),
+            binding_timeout: SignedDuration::try_from(binding).unwrap_or(SignedDuration::MAX),
+        }
     }
 }
 
 impl Default for DynamicResources {
     fn default() -> Self {
-        Self { binding_timeout: BINDING_TIMEOUT }
+        Self::new(&DynamicResourcesArgs::default())
     }
 }
 
@@ -126,7 +129,7 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn of(pod: &PodInfo, cluster: &'a Snapshot) -> Result<Self, String> {
+    fn of(pod: &PodInfo, cluster: &'a Snapshot, limit: Duration) -> Result<Self, String> {
         let devices = cluster.devices();
         let (mut fixed, mut movable, mut open) = (Vec::new(), Vec::new(), Vec::new());
         for claim in devices.claims_of(pod)? {
@@ -149,8 +152,8 @@ impl<'a> Wanted<'a> {
         Ok(Self {
             fixed,
             movable,
-            open: Allocator::new(devices, open)?,
-            all_open: Allocator::new(devices, all)?,
+            open: Allocator::new(devices, open, limit)?,
+            all_open: Allocator::new(devices, all, limit)?,
         })
     }
 
@@ -165,7 +168,7 @@ impl<'a> Wanted<'a> {
         }
         let stays = self.movable.iter().all(is_here);
         let search = if stays { &self.open } else { &self.all_open };
-        let given = search.on(node).ok_or("cannot allocate all claims")?;
+        let given = search.on(node)?;
         Ok(search.claims().iter().cloned().zip(given).collect())
     }
 }
@@ -184,7 +187,7 @@ impl Score for DynamicResources {
         if self.ignores(pod) {
             return None;
         }
-        let wanted = Wanted::of(pod, cluster).ok()?;
+        let wanted = Wanted::of(pod, cluster, self.filter_timeout).ok()?;
         let requests = |claim: &Arc<ResourceClaim>| {
             let devices = claim.spec.devices.iter();
             devices.flat_map(|devices| devices.requests.iter().flatten()).any(|request| {
@@ -234,7 +237,7 @@ impl Filter for DynamicResources {
         if self.ignores(pod) {
             return ForPod::Nothing;
         }
-        match Wanted::of(pod, cluster) {
+        match Wanted::of(pod, cluster, self.filter_timeout) {
             Ok(wanted) => ForPod::check(wanted),
             Err(why) => ForPod::Refuse(Verdict::Never(why.into())),
         }
@@ -256,7 +259,7 @@ impl Reserve for DynamicResources {
             return Ok(());
         }
         let Some(info) = cluster.node(node) else { return Err(format!("node {:?} not found", &**node)) };
-        let given = Wanted::of(pod, cluster)?.on(&info.node.metadata)?;
+        let given = Wanted::of(pod, cluster, self.filter_timeout)?.on(&info.node.metadata)?;
         let mut changes = Vec::new();
         for before in cluster.devices().claims_of(pod)? {
             let mut after = (*before).clone();

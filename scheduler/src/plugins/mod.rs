@@ -70,7 +70,7 @@ const TABLE: &[Row] = &[
     Row { plugin: || Box::new(PodTopologySpread::default()), weight: 2 },
     Row { plugin: || Box::new(InterPodAffinity::default()), weight: 2 },
     Row { plugin: || Box::<DynamicResources>::default(), weight: 2 },
-    Row { plugin: || Box::new(DefaultPreemption), weight: 0 },
+    Row { plugin: || Box::<DefaultPreemption>::default(), weight: 0 },
     Row { plugin: || Box::new(BalancedAllocation::default()), weight: 1 },
     Row { plugin: || Box::new(ImageLocality), weight: 1 },
     Row { plugin: || Box::new(GangScheduling), weight: 0 },

@@ -1,6 +1,6 @@
 //! Making room: which pods of lower priority would have to go so that a pod fits somewhere.
 //!
-//! Looks at every node whose refusal other pods caused (upstream samples a tenth), takes all lower-priority pods off
+//! Looks at every node whose refusal other pods caused (upstream samples a tenth; so do we when asked to), takes all lower-priority pods off
 //! a copy of it, puts back as many as still fit, the most important and those under a disruption budget first, and
 //! picks the node where it costs least. Pure: a dry run on copies. Upstream: `framework/preemption`.
 
@@ -67,7 +67,16 @@ impl Room {
 /// Finds room for plugins: [`find`], or somebody who remembers what the last search found.
 pub trait Rooms {
     /// What [`find`] answers.
-    fn find(&self, attempt: &Attempt<'_>) -> Room;
+    fn find(&self, attempt: &Attempt<'_>, limit: Option<Limit>) -> Room;
+}
+
+/// A search that ends before it has looked at every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// The candidates after which it ends, as soon as one of them breaks no disruption budget.
+    pub enough: usize,
+    /// The node it begins with, counted among those that eviction may help.
+    pub start: usize,
 }
 
 /// Remembers nothing.
@@ -75,23 +84,30 @@ pub trait Rooms {
 pub struct Afresh;
 
 impl Rooms for Afresh {
-    fn find(&self, attempt: &Attempt<'_>) -> Room {
-        find(attempt)
+    fn find(&self, attempt: &Attempt<'_>, limit: Option<Limit>) -> Room {
+        find(attempt, limit)
     }
 }
 
-/// Finds the cheapest node to make room on.
-pub fn find(attempt: &Attempt<'_>) -> Room {
+/// Finds the cheapest node to make room on: of all, or of those within the limit.
+pub fn find(attempt: &Attempt<'_>, limit: Option<Limit>) -> Room {
     let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
-    let asked = curable(attempt.failure).count();
+    let nodes: Vec<usize> = curable(attempt.failure).collect();
+    let asked = nodes.len();
     let prepare = || Checks::prepare(attempt.pod, attempt.profile, attempt.cluster).ok();
     let Some(checks) = (asked > 0).then(prepare).flatten() else {
         return no_room(attempt.failure.nodes, 0, reasons);
     };
+    let Limit { enough, start } = limit.unwrap_or(Limit { enough: usize::MAX, start: 0 });
+    let (mut found, mut harmless) = (0, false);
     let mut best: Option<(Cost, Candidate)> = None;
-    for at in curable(attempt.failure) {
+    for &at in nodes[start..].iter().chain(&nodes[..start]) {
+        if harmless && found >= enough {
+            break;
+        }
         match candidate(attempt, &checks, &attempt.cluster.nodes()[at]) {
             Ok(candidate) => {
+                (found, harmless) = (found + 1, harmless || candidate.violations == 0);
                 let cost = candidate.cost(attempt.now);
                 if best.as_ref().is_none_or(|(least, _)| cost < *least) {
                     best = Some((cost, candidate));

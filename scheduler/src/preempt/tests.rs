@@ -171,3 +171,31 @@ fn waits_for_victims_that_are_on_their_way_out() {
         Err("not eligible due to a terminating pod on the nominated node.".to_owned())
     );
 }
+
+#[test]
+fn a_limited_search_ends_at_enough_candidates() {
+    let one = |name: &str, victim: &str, priority: i32| {
+        node_with(name, room("2"), [prioritised(victim, priority, "2", Some(1))])
+    };
+    // The first breaks a budget, the last is the cheapest.
+    let cluster = cluster([one("a", "a1", 1), one("b", "b1", 5), one("c", "c1", 2), one("d", "d1", 1)]);
+    let profile = Profile::new("default-scheduler", plugins::defaults());
+    let pod = &prioritised("p", 10, "2", None);
+    let failure = &cycle::place(pod, &profile, &cluster, &Random::from_seed(1)).unwrap_err();
+    let (budgets, now) = (&[budget("a1", 0)], Timestamp::from_second(1_000_000).unwrap());
+    let attempt = Attempt { pod, profile: &profile, cluster: &cluster, failure, budgets, now };
+    for (enough, start, want) in [
+        (1, 0, "b"), // `a` alone is not enough: it breaks a budget
+        (1, 1, "b"),
+        (2, 1, "c"),
+        (1, 2, "c"),
+        (2, 2, "d"),
+        (1, 3, "d"),
+        (4, 1, "d"),
+        (2, 3, "d"), // goes on at the beginning
+    ] {
+        let room = find(&attempt, Some(Limit { enough, start }));
+        assert_eq!(room.made().map(|(node, _)| &**node), Some(want), "{enough} from {start}");
+    }
+    assert_eq!(find(&attempt, None).made().map(|(node, _)| &**node), Some("d"));
+}

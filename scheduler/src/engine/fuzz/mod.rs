@@ -140,7 +140,7 @@ impl Case {
         let now = self.generator.now();
         let cluster = self.cache.snapshot();
         let attempt = Attempt { pod, profile, cluster, failure, budgets: &budgets, now };
-        let plain = preempt::find(&attempt);
+        let plain = preempt::find(&attempt, None);
         match self.engine.make_room(&attempt) {
             None => {}
             Some(fast) => {

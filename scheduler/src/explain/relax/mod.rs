@@ -134,7 +134,7 @@ impl<'a> Search<'a> {
             budgets: self.case.budgets,
             now: self.case.now,
         };
-        if let Room::Made { node, victims } = crate::preempt::find(&attempt) {
+        if let Room::Made { node, victims } = crate::preempt::find(&attempt, None) {
             let priority = self.case.pod.priority;
             self.attempt(base, first, &[Change::Evict { node, victims, priority }]);
         }
