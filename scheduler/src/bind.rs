@@ -121,7 +121,14 @@ impl Writer {
                 self.patches.remove(&pod.uid);
                 self.urgent.push_back(Urgent::Bind { pod, node, body });
             }
-            Effect::Extend { pod, nodes } => self.ask(pod, nodes),
+            Effect::Extend { pod, nodes } => self.ask(async move |extenders| Event::Advised {
+                advice: extenders.ask(&pod, nodes).await,
+                pod: pod.uid.clone(),
+            }),
+            Effect::ChooseVictims { pod, offers } => self.ask(async move |extenders| Event::VictimsChosen {
+                offers: extenders.choose_victims(&pod, offers).await,
+                pod: pod.uid.clone(),
+            }),
             Effect::Evict { victim, preemptor, node } => {
                 self.urgent.push_back(Urgent::Evict { victim, preemptor, node });
             }
@@ -170,11 +177,13 @@ impl Writer {
     }
 
     /// Asks beside all limits: the state asks about one pod at a time, and an extender may be slow.
-    fn ask(&self, pod: Arc<PodInfo>, nodes: Vec<NodeName>) {
-        let (extenders, answers) = (self.extenders.clone(), self.answers.clone());
+    fn ask<F>(&self, question: impl FnOnce(Extenders) -> F)
+    where
+        F: Future<Output = Event> + Send + 'static,
+    {
+        let (answer, answers) = (question(self.extenders.clone()), self.answers.clone());
         self.tasks.spawn("extenders", async move {
-            let advice = extenders.ask(&pod, nodes).await;
-            let _ = answers.send(Answer(Ended::Asked(Event::Advised { pod: pod.uid.clone(), advice })));
+            let _ = answers.send(Answer(Ended::Asked(answer.await)));
         });
     }
 

@@ -169,9 +169,6 @@ impl Args {
         if file.enable_profiling == Some(true) || file.enable_contention_profiling == Some(true) {
             tracing::warn!("profiling has no effect: there is no /debug/pprof");
         }
-        if file.extenders.iter().any(|extender| !extender.preempt_verb.is_empty()) {
-            tracing::warn!("preemptVerb has no effect: victims are chosen without the extender");
-        }
         if file.delay_cache_until_active {
             tracing::warn!("delayCacheUntilActive has no effect: the caches are always filled");
         }

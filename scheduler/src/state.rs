@@ -6,19 +6,19 @@
 
 mod binding;
 mod extending;
+mod room;
 
 use crate::cache::{Cache, Owner};
 use crate::cycle::{self, Placement};
 use crate::decisions::{Asked, Decisions, Look};
 use crate::engine::Engine;
-use crate::extender::{Advice, Interests};
-use crate::failure::Failure;
+use crate::extender::{Advice, Interests, Offer};
 use crate::framework::{Change, Profile, Profiles, Subject, Wakeup, WakeupSet, Write};
 use crate::groups::PodGroup;
 use crate::metrics::{Metrics, Outcome};
 use crate::pod::{NodeName, PodInfo, Uid, group_of};
-use crate::preempt::{Attempt, Budget, Room};
-use crate::queue::{Backoff, Counts, History, Queue};
+use crate::preempt::Budget;
+use crate::queue::{Backoff, Counts, Queue};
 use crate::related::Related;
 use binding::Bindings;
 use component::random::Random;
@@ -26,7 +26,6 @@ use extending::Extending;
 use jiff::Timestamp;
 use objects::labels::Selector;
 use objects::views::{Node, Pod};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -62,6 +61,13 @@ pub enum Event {
         pod: Uid,
         /// What the extenders say; else which failed, and how.
         advice: Result<Advice, String>,
+    },
+    /// The answer to [`Effect::ChooseVictims`].
+    VictimsChosen {
+        /// `metadata.uid` of the pod that wants room.
+        pod: Uid,
+        /// What the extenders leave; else which failed, and how.
+        offers: Result<Vec<Offer>, String>,
     },
     /// A victim could not be evicted: the room will not be there.
     NotEvicted {
@@ -117,6 +123,13 @@ pub enum Effect {
         pod: Arc<PodInfo>,
         /// The nodes that the plugins let pass.
         nodes: Vec<NodeName>,
+    },
+    /// Ask the extenders on which of these nodes room may be made, and by whom; answered by [`Event::VictimsChosen`].
+    ChooseVictims {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// The nodes on which it can.
+        offers: Vec<Offer>,
     },
     /// The pod could not be placed: condition PodScheduled=False, and the node it was promised, if any.
     Unplaced {
@@ -273,6 +286,7 @@ impl State {
             }
             Event::Prepared { pod, wrote, outcome } => self.prepared(&pod, wrote, outcome, now),
             Event::Advised { pod, advice } => self.advised(&pod, advice, now),
+            Event::VictimsChosen { pod, offers } => self.victims_chosen(&pod, offers, now),
             Event::NotEvicted { preemptor } => {
                 self.unpromise(&preemptor.uid, None, now);
                 self.queue.failed(&preemptor.uid, now);
@@ -306,10 +320,7 @@ impl State {
                 let Placement { node, .. } = chosen;
                 self.commit(pod, node, now);
             }
-            Err(failure) => {
-                self.metrics.attempted(&profile.scheduler_name, Outcome::Unschedulable, history, now);
-                self.unplaced(pod, history, failure, now);
-            }
+            Err(failure) => self.unplaced(pod, history, failure, now),
         }
         true
     }
@@ -492,59 +503,6 @@ impl State {
         self.queue.wake(&Change::several(kinds, Subject::Related(object)), now);
         if let Some(claim) = object.claim() {
             self.settle_claim(&claim, now);
-        }
-    }
-
-    /// No node fits: tries to make room, parks the pod, and has the user told.
-    fn unplaced(&mut self, pod: Arc<PodInfo>, history: History, mut failure: Failure, now: Timestamp) {
-        let room = self.make_room(&pod, &failure, now);
-        if let Some(Room::None { why, .. }) = &room {
-            failure.room = Some(format!("preemption: {why}"));
-        }
-        let (reason, message) = ("Unschedulable", failure.to_string());
-        let made = room.as_ref().and_then(Room::made);
-        self.decisions.refused(&pod, history, &failure, &message, made, now);
-        let promise_is_void = matches!(room, Some(Room::None { promise_is_void: true, .. }));
-        let nomination = match room {
-            Some(Room::None { promise_is_void: true, .. }) if pod.nominated_node().is_some() => {
-                Nomination::Clear
-            }
-            None | Some(Room::None { .. }) => Nomination::Keep,
-            Some(Room::Made { node, victims }) => {
-                self.evict(&pod, &node, victims);
-                Nomination::Set(node)
-            }
-        };
-        self.queue.refused(&pod.uid, failure.rejectors(), now);
-        self.group_refused(&pod, now);
-        if promise_is_void {
-            self.unpromise(&pod.uid, None, now);
-        }
-        self.effects.push(Effect::Unplaced { pod, reason, message, nomination });
-    }
-
-    fn make_room(&mut self, pod: &Arc<PodInfo>, failure: &Failure, now: Timestamp) -> Option<Room> {
-        if failure.is_empty_cluster() {
-            return None;
-        }
-        let profile = self.profiles.of(pod)?;
-        let preempt = profile.preempts().next()?;
-        let cluster = self.cache.snapshot();
-        let attempt = Attempt { pod, profile, cluster, failure, budgets: &self.budgets, now };
-        Some(preempt.make_room(&attempt, &RefCell::new(&mut self.engine)))
-    }
-
-    fn evict(&mut self, pod: &Arc<PodInfo>, node: &NodeName, victims: Vec<Arc<PodInfo>>) {
-        self.metrics.preempted(victims.len());
-        let lower =
-            self.cache.snapshot().nominated(node).iter().filter(|other| other.priority < pod.priority);
-        for other in lower.cloned().collect::<Vec<_>>() {
-            self.cache.snapshot_mut().drop_nomination(&other.uid);
-            self.effects.push(Effect::Unnominate { pod: other });
-        }
-        self.cache.snapshot_mut().nominate(pod, node.clone());
-        for victim in victims {
-            self.effects.push(Effect::Evict { victim, preemptor: pod.clone(), node: node.clone() });
         }
     }
 

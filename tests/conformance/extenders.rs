@@ -1,8 +1,11 @@
 //! The scheduler with an extender: a real little HTTP server beside it, in real time.
 
+mod asking;
+mod preempting;
+mod server;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use component::informers::Informers;
 use component::metrics::Registry;
@@ -13,78 +16,7 @@ use scheduler::Surroundings;
 use scheduler::config::File;
 use scheduler::extender::Extenders;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
-
-type Answers = Arc<dyn Fn(&str, &Value) -> (u16, Value) + Send + Sync>;
-
-/// A server that answers POSTs as it is told, and tells what it was asked.
-struct Server {
-    url: String,
-    asked: mpsc::UnboundedReceiver<(String, Value)>,
-    /// One permit for each request it may answer.
-    may_answer: Arc<Semaphore>,
-}
-
-impl Server {
-    async fn start(
-        cluster: &TestCluster,
-        answers: impl Fn(&str, &Value) -> (u16, Value) + Send + Sync + 'static,
-    ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/extend", listener.local_addr().unwrap());
-        let (sender, asked) = mpsc::unbounded_channel();
-        let (answers, may_answer): (Answers, _) = (Arc::new(answers), Arc::new(Semaphore::new(1000)));
-        let (tasks, permits) = (cluster.tasks.clone(), may_answer.clone());
-        cluster.tasks.spawn_until_stopped("extender", async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (answers, sender, permits) = (answers.clone(), sender.clone(), permits.clone());
-                tasks.spawn_until_stopped("connection", serve(stream, answers, sender, permits));
-            }
-        });
-        Self { url, asked, may_answer }
-    }
-
-    async fn next(&mut self) -> (String, Value) {
-        tokio::time::timeout(Duration::from_secs(30), self.asked.recv()).await.expect("is asked").unwrap()
-    }
-}
-
-async fn serve(
-    stream: TcpStream,
-    answers: Answers,
-    asked: mpsc::UnboundedSender<(String, Value)>,
-    permits: Arc<Semaphore>,
-) {
-    let mut stream = BufReader::new(stream);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if stream.read_line(&mut head).await.unwrap_or(0) == 0 {
-                return;
-            }
-        }
-        let path = head.split(' ').nth(1).unwrap().to_owned();
-        let lower = head.to_lowercase();
-        let length = lower.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
-        let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
-        stream.read_exact(&mut body).await.unwrap();
-        let body: Value = serde_json::from_slice(&body).unwrap();
-        let _ = asked.send((path.clone(), body.clone()));
-        permits.acquire().await.unwrap().forget();
-        let (status, answer) = answers(&path, &body);
-        let answer = answer.to_string();
-        let head = format!(
-            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            answer.len()
-        );
-        if stream.write_all((head + &answer).as_bytes()).await.is_err() {
-            return;
-        }
-    }
-}
+use server::Server;
 
 struct Scene {
     cluster: TestCluster,
@@ -133,14 +65,19 @@ impl Scene {
     }
 
     async fn pod(&self, name: &str, gpus: u32) {
-        let mut resources = BTreeMap::from([("cpu", "100m".to_owned())]);
+        self.pod_with(name, "100m", gpus, json!({})).await;
+    }
+
+    async fn pod_with(&self, name: &str, cpu: &str, gpus: u32, spec: Value) {
+        let mut resources = BTreeMap::from([("cpu", cpu.to_owned())]);
         if gpus > 0 {
             resources.insert("example.com/gpu", gpus.to_string());
         }
-        let pod = json!({
+        let mut pod = json!({
             "metadata": {"name": name},
             "spec": {"containers": [{"name": "c", "image": "i", "resources": {"requests": resources, "limits": resources}}]},
         });
+        pod["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
         self.pods().create(&PostParams::default(), &serde_json::from_value(pod).unwrap()).await.unwrap();
     }
 
@@ -181,7 +118,7 @@ fn names(nodes: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn an_extender_filters_and_scores_while_other_pods_pass() {
     let scene = Scene::new().await;
-    let mut server = Server::start(&scene.cluster, |path, body| match path {
+    let mut server = Server::start(&scene.cluster.tasks, |path, body| match path {
         "/extend/filter" => {
             let kept: Vec<_> = body["Nodes"]["items"]
                 .as_array()
@@ -222,7 +159,7 @@ async fn what_an_extender_refuses_is_told_and_tried_again() {
     let scene = Scene::new().await;
     let free = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let shown = free.clone();
-    let mut server = Server::start(&scene.cluster, move |_, body| {
+    let mut server = Server::start(&scene.cluster.tasks, move |_, body| {
         let names = if shown.load(std::sync::atomic::Ordering::SeqCst) {
             body["NodeNames"].clone()
         } else {
@@ -252,7 +189,7 @@ async fn what_an_extender_refuses_is_told_and_tried_again() {
 async fn an_extender_that_fails_fails_the_pod_unless_it_is_ignorable() {
     for ignorable in [false, true] {
         let scene = Scene::new().await;
-        let server = Server::start(&scene.cluster, |_, _| (500, json!({"oops": true}))).await;
+        let server = Server::start(&scene.cluster.tasks, |_, _| (500, json!({"oops": true}))).await;
         scene.scheduler(&server.url, json!({"filterVerb": "filter", "ignorable": ignorable})).await;
         scene.pod("gpu", 1).await;
         if ignorable {
@@ -271,7 +208,7 @@ async fn an_extender_that_fails_fails_the_pod_unless_it_is_ignorable() {
 #[tokio::test]
 async fn an_extender_binds() {
     let scene = Scene::new().await;
-    let mut server = Server::start(&scene.cluster, |_, _| (200, json!({"Error": ""}))).await;
+    let mut server = Server::start(&scene.cluster.tasks, |_, _| (200, json!({"Error": ""}))).await;
     scene.scheduler(&server.url, json!({"bindVerb": "bind"})).await;
     scene.pod("gpu", 1).await;
     let (path, asked) = server.next().await;

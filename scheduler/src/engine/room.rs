@@ -7,10 +7,8 @@ use super::log::{Mark, Stale};
 use super::shape::Local;
 use super::{Engine, ShapeId};
 use crate::cycle::Checks;
-use crate::framework::{Reason, Verdict};
-use crate::preempt::{self, Attempt, Candidate, Limit, Room, Rooms};
+use crate::preempt::{self, Against, Attempt, Candidate, Limit, Refusal, Room, Rooms};
 use rustc_hash::FxHashMap;
-use std::collections::BTreeMap;
 
 /// Shapes whose candidates are kept.
 const KEPT_LIMIT: usize = 64;
@@ -20,14 +18,14 @@ const KEPT_LIMIT: usize = 64;
 pub(super) struct Candidates {
     mark: Option<Mark>,
     /// By node; `None`: not looked at since it changed.
-    nodes: Vec<Option<Result<Candidate, Verdict>>>,
+    nodes: Vec<Option<Result<Candidate, Refusal>>>,
 }
 
 impl Candidates {
     /// The cheapest of the nodes that eviction may help, as [`preempt::find`] chooses.
     fn choose(&mut self, attempt: &Attempt<'_>, checks: &Checks<'_>) -> Room {
         let mut best: Option<(preempt::Cost, usize)> = None;
-        let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
+        let mut against = Against::default();
         let (mut asked, mut passing) = (0, Vec::new());
         for at in preempt::curable(attempt.failure) {
             asked += 1;
@@ -45,13 +43,13 @@ impl Candidates {
                         best = Some((cost, at));
                     }
                 }
-                Err(verdict) => preempt::count(&mut reasons, verdict),
+                Err(refusal) => against.count(refusal),
             }
         }
         let best = best.and_then(|(_, at)| self.nodes[at].as_ref()?.as_ref().ok());
         let room = best.map(Candidate::room);
         passing.into_iter().for_each(|at| self.nodes[at] = None);
-        room.unwrap_or_else(|| preempt::no_room(attempt.failure.nodes, asked, reasons))
+        room.unwrap_or_else(|| against.room(attempt.failure.nodes, asked))
     }
 }
 

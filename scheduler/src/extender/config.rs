@@ -23,7 +23,12 @@ pub struct Error {
 
 /// Which pods extenders are asked about. The part of them that the decision needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Interests(Vec<Interest>);
+pub struct Interests {
+    /// Of those that filter or score.
+    placing: Vec<Interest>,
+    /// Of those that have a say about victims.
+    preempting: Vec<Interest>,
+}
 
 /// Which pods an extender is asked about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,6 +43,7 @@ pub(super) struct Extender {
     pub(super) interest: Interest,
     pub(super) filter: Option<String>,
     pub(super) prioritize: Option<String>,
+    pub(super) preempt: Option<String>,
     pub(super) bind: Option<String>,
     pub(super) weight: i64,
     pub(super) timeout: Duration,
@@ -58,20 +64,35 @@ impl Interest {
 }
 
 impl Interests {
-    /// Of these extenders, those that filter or score.
+    /// Of these extenders.
     pub fn of(extenders: &[Configured]) -> Self {
-        let decides =
-            |extender: &&Configured| !extender.filter_verb.is_empty() || !extender.prioritize_verb.is_empty();
-        Self(extenders.iter().filter(decides).map(Interest::of).collect())
+        let those =
+            |that: fn(&&Configured) -> bool| extenders.iter().filter(that).map(Interest::of).collect();
+        Self {
+            placing: those(|extender| {
+                !extender.filter_verb.is_empty() || !extender.prioritize_verb.is_empty()
+            }),
+            preempting: those(|extender| !extender.preempt_verb.is_empty()),
+        }
     }
 
-    /// Whether an extender has a say about this pod.
+    /// Whether an extender has a say about where this pod goes.
     pub fn concern(&self, pod: &PodInfo) -> bool {
-        self.0.iter().any(|interest| interest.concerns(pod))
+        self.placing.iter().any(|interest| interest.concerns(pod))
+    }
+
+    /// Whether an extender has a say about who goes for this pod.
+    pub fn concern_victims(&self, pod: &PodInfo) -> bool {
+        self.preempting.iter().any(|interest| interest.concerns(pod))
     }
 }
 
 impl Extender {
+    /// Whether it is asked about nodes.
+    pub(super) fn is_sent_nodes(&self) -> bool {
+        self.filter.is_some() || self.prioritize.is_some()
+    }
+
     pub(super) async fn connect(extender: &Configured) -> Result<Self, Error> {
         let url = extender.url_prefix.trim_end_matches('/').to_owned();
         let client = client(extender, &url).await.map_err(|why| Error { url: url.clone(), why })?;
@@ -83,6 +104,7 @@ impl Extender {
             interest: Interest::of(extender),
             filter: verb(&extender.filter_verb),
             prioritize: verb(&extender.prioritize_verb),
+            preempt: verb(&extender.preempt_verb),
             bind: verb(&extender.bind_verb),
             weight: extender.weight,
             timeout: timeout.unwrap_or(TIMEOUT),

@@ -1,12 +1,14 @@
-//! Extenders: HTTP services that filter, score and bind beside the plugins.
+//! Extenders: HTTP services that filter, score, choose victims and bind beside the plugins.
 //!
 //! Promise: an extender is asked about a pod only if it manages a resource that the pod requests, or manages none in
 //! particular; one that fails is passed over if it is ignorable, and else fails the attempt. Upstream: `extender.go`.
 
 mod config;
+mod victims;
 mod wire;
 
 pub use config::{Error, Interest, Interests};
+pub use victims::Offer;
 
 use crate::cache::NodeInfo;
 use crate::pod::{NodeName, PodInfo};
@@ -37,6 +39,8 @@ pub struct Extenders {
     client: Option<Client>,
     /// Whole nodes, kept only if an extender is to be sent them.
     nodes: Option<Informer<Node>>,
+    /// Whole pods, kept only if an extender is to be sent them as victims.
+    pods: Option<Informer<Pod>>,
 }
 
 /// What the extenders say about a pod.
@@ -74,14 +78,24 @@ impl Extenders {
         for extender in extenders {
             all.push(Extender::connect(extender).await?);
         }
-        let whole = all.iter().any(|extender| !extender.keeps_nodes);
-        Ok(Self { nodes: whole.then(|| informers.of()), client: Some(client.clone()), all: Arc::new(all) })
+        let whole = |extender: &Extender| !extender.keeps_nodes;
+        let nodes = all.iter().any(|extender| whole(extender) && extender.is_sent_nodes());
+        let pods = all.iter().any(|extender| whole(extender) && extender.preempt.is_some());
+        Ok(Self {
+            nodes: nodes.then(|| informers.of()),
+            pods: pods.then(|| informers.of()),
+            client: Some(client.clone()),
+            all: Arc::new(all),
+        })
     }
 
-    /// Waits until the nodes that extenders are sent are there.
+    /// Waits until the nodes and pods that extenders are sent are there.
     pub async fn synced(&self) {
         if let Some(nodes) = &self.nodes {
             nodes.synced().await;
+        }
+        if let Some(pods) = &self.pods {
+            pods.synced().await;
         }
     }
 
@@ -245,6 +259,3 @@ impl fmt::Debug for Extenders {
         f.debug_list().entries(self.all.iter().map(|extender| &extender.url)).finish()
     }
 }
-
-#[cfg(test)]
-mod tests;

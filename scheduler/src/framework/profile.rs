@@ -177,14 +177,32 @@ impl Profile {
             .map_or((0, since), |order: &dyn Order| order.rank(pod, since))
     }
 
+    /// The one that refused a pod.
     fn plugin(&self, name: &str) -> Option<&dyn Plugin> {
+        if name == EXTENDER {
+            return Some(&Extenders);
+        }
         self.plugins().find(|plugin| plugin.name() == name)
     }
 }
 
-/// Stands for the extenders among the plugins that refused a pod. What may change their mind is not known, so such a
-/// pod is woken by any change, as upstream does.
+/// The extenders, among the plugins that refused a pod.
 pub const EXTENDER: &str = "Extender";
+
+/// Stands for the extenders. What may change their mind is not known, so a pod that they refused is woken by any change,
+/// as upstream does.
+#[derive(Debug)]
+struct Extenders;
+
+impl Plugin for Extenders {
+    fn name(&self) -> &'static str {
+        EXTENDER
+    }
+
+    fn wakeups(&self) -> &'static [Wakeup] {
+        &Wakeup::ALL
+    }
+}
 
 /// All profiles of the process, by scheduler name.
 #[derive(Debug, Default)]
@@ -221,9 +239,6 @@ impl Profiles {
             return WakeupSet::of(&[Wakeup::NodeAdded]);
         }
         let Some(profile) = self.of(pod) else { return WakeupSet::default() };
-        if rejectors.contains(&EXTENDER) {
-            return WakeupSet::of(&Wakeup::ALL);
-        }
         rejectors
             .iter()
             .filter_map(|name| profile.plugin(name))
@@ -232,8 +247,7 @@ impl Profiles {
 
     /// Where a pod refused by `rejectors` is to be found when a change of this kind comes, one that [`Self::wakeups`] has.
     pub(crate) fn lacks(&self, pod: &PodInfo, rejectors: &[&'static str], kind: Wakeup) -> Vec<Lack> {
-        let by_plugins = !rejectors.is_empty() && !rejectors.contains(&EXTENDER);
-        let Some(profile) = self.of(pod).filter(|_| by_plugins) else {
+        let Some(profile) = self.of(pod).filter(|_| !rejectors.is_empty()) else {
             return vec![Lack::Anything];
         };
         let plugins = rejectors.iter().filter_map(|name| profile.plugin(name));
@@ -249,9 +263,6 @@ impl Profiles {
         }
         if rejectors.is_empty() {
             return change.kinds.contains(Wakeup::NodeAdded);
-        }
-        if rejectors.contains(&EXTENDER) {
-            return true;
         }
         rejectors
             .iter()

@@ -61,11 +61,11 @@ impl Preempt for DefaultPreemption {
     fn make_room(&self, attempt: &Attempt<'_>, rooms: &dyn Rooms) -> Room {
         if attempt.pod.never_preempts() {
             let why = "not eligible due to preemptionPolicy=Never.".to_owned();
-            return Room::None { why, promise_is_void: false };
+            return Room::None { why, promise_is_void: false, refused_by: Vec::new() };
         }
         if waits_for_victims(attempt) {
             let why = "not eligible due to a terminating pod on the nominated node.".to_owned();
-            return Room::None { why, promise_is_void: false };
+            return Room::None { why, promise_is_void: false, refused_by: Vec::new() };
         }
         rooms.find(attempt, self.limit(attempt))
     }

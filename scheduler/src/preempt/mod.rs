@@ -10,12 +10,13 @@ pub use budgets::Budget;
 
 use crate::cache::{NodeInfo, Snapshot};
 use crate::cycle::{Checks, Trial};
+use crate::extender::Offer;
 use crate::failure::{Failure, histogram};
 use crate::framework::{Profile, Reason, Verdict};
 use crate::pod::{NodeName, PodInfo};
 use jiff::Timestamp;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A pod that fitted nowhere, and all there is to know about it.
@@ -51,6 +52,8 @@ pub enum Room {
         why: String,
         /// An earlier promise of room is void. False while its victims are still on their way out.
         promise_is_void: bool,
+        /// The plugins that refuse the pod even where all it could evict are gone: what they wait for, it waits for.
+        refused_by: Vec<&'static str>,
     },
 }
 
@@ -91,35 +94,38 @@ impl Rooms for Afresh {
 
 /// Finds the cheapest node to make room on: of all, or of those within the limit.
 pub fn find(attempt: &Attempt<'_>, limit: Option<Limit>) -> Room {
-    let mut reasons: BTreeMap<Reason, usize> = BTreeMap::new();
+    candidates(attempt, limit).map_or_else(|none| none, |found| cheapest(&found, attempt.now).room())
+}
+
+/// The nodes on which room can be made, at least one; or why there is none.
+pub(crate) fn candidates(attempt: &Attempt<'_>, limit: Option<Limit>) -> Result<Vec<Candidate>, Room> {
+    let mut against = Against::default();
     let nodes: Vec<usize> = curable(attempt.failure).collect();
     let asked = nodes.len();
     let prepare = || Checks::prepare(attempt.pod, attempt.profile, attempt.cluster).ok();
     let Some(checks) = (asked > 0).then(prepare).flatten() else {
-        return no_room(attempt.failure.nodes, 0, reasons);
+        return Err(against.room(attempt.failure.nodes, 0));
     };
     let Limit { enough, start } = limit.unwrap_or(Limit { enough: usize::MAX, start: 0 });
-    let (mut found, mut harmless) = (0, false);
-    let mut best: Option<(Cost, Candidate)> = None;
+    let (mut found, mut harmless) = (Vec::new(), false);
     for &at in nodes[start..].iter().chain(&nodes[..start]) {
-        if harmless && found >= enough {
+        if harmless && found.len() >= enough {
             break;
         }
         match candidate(attempt, &checks, &attempt.cluster.nodes()[at]) {
             Ok(candidate) => {
-                (found, harmless) = (found + 1, harmless || candidate.violations == 0);
-                let cost = candidate.cost(attempt.now);
-                if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                    best = Some((cost, candidate));
-                }
+                harmless |= candidate.violations == 0;
+                found.push(candidate);
             }
-            Err(verdict) => count(&mut reasons, &verdict),
+            Err(refusal) => against.count(&refusal),
         }
     }
-    match best {
-        Some((_, candidate)) => candidate.room(),
-        None => no_room(attempt.failure.nodes, asked, reasons),
-    }
+    if found.is_empty() { Err(against.room(attempt.failure.nodes, asked)) } else { Ok(found) }
+}
+
+/// The one of several that costs least; of equals the first.
+pub(crate) fn cheapest(candidates: &[Candidate], now: Timestamp) -> &Candidate {
+    candidates.iter().min_by_key(|candidate| candidate.cost(now)).expect("there is at least one")
 }
 
 /// The nodes that eviction may help, in order.
@@ -128,23 +134,36 @@ pub(crate) fn curable(failure: &Failure) -> impl Iterator<Item = usize> {
     refusals.filter(|(_, _, verdict)| matches!(verdict, Verdict::Later(_))).map(|(at, ..)| at)
 }
 
-/// Counts what stands against evicting on one more node.
-pub(crate) fn count(reasons: &mut BTreeMap<Reason, usize>, verdict: &Verdict) {
-    for reason in verdict.reasons() {
-        match reasons.get_mut(reason) {
-            Some(count) => *count += 1,
-            None => _ = reasons.insert(reason.clone(), 1),
-        }
-    }
+/// What stands against evicting on a node: the plugin that refuses the pod even then, if it is one, and why.
+pub(crate) type Refusal = (Option<&'static str>, Verdict);
+
+/// What stands against evicting, over all nodes that were asked.
+#[derive(Debug, Default)]
+pub(crate) struct Against {
+    reasons: BTreeMap<Reason, usize>,
+    plugins: BTreeSet<&'static str>,
 }
 
-/// There is none: `reasons` of the nodes that were asked, and that the others were not worth it.
-pub(crate) fn no_room(nodes: usize, asked: usize, mut reasons: BTreeMap<Reason, usize>) -> Room {
-    if nodes > asked {
-        *reasons.entry(NOT_HELPFUL.into()).or_default() += nodes - asked;
+impl Against {
+    /// One more node.
+    pub(crate) fn count(&mut self, (plugin, verdict): &Refusal) {
+        self.plugins.extend(plugin);
+        for reason in verdict.reasons() {
+            match self.reasons.get_mut(reason) {
+                Some(count) => *count += 1,
+                None => _ = self.reasons.insert(reason.clone(), 1),
+            }
+        }
     }
-    let why = format!("0/{nodes} nodes are available: {}.", histogram(&reasons).join(", "));
-    Room::None { why, promise_is_void: true }
+
+    /// There is none, and those of all `nodes` that were not asked were not worth it.
+    pub(crate) fn room(mut self, nodes: usize, asked: usize) -> Room {
+        if nodes > asked {
+            *self.reasons.entry(NOT_HELPFUL.into()).or_default() += nodes - asked;
+        }
+        let why = format!("0/{nodes} nodes are available: {}.", histogram(&self.reasons).join(", "));
+        Room::None { why, promise_is_void: true, refused_by: self.plugins.into_iter().collect() }
+    }
 }
 
 const NOT_HELPFUL: &str = "Preemption is not helpful for scheduling";
@@ -174,7 +193,7 @@ pub(crate) struct Candidate {
 pub(crate) type Cost = (usize, i32, i64, usize, Reverse<Timestamp>);
 
 impl Candidate {
-    fn new(node: NodeName, victims: Vec<Arc<PodInfo>>, violations: usize, lasts: bool) -> Self {
+    pub(crate) fn new(node: NodeName, victims: Vec<Arc<PodInfo>>, violations: usize, lasts: bool) -> Self {
         let highest = victims.iter().map(|pod| pod.priority).max().unwrap_or(i32::MIN);
         let top = || victims.iter().filter(|pod| pod.priority == highest).map(|pod| pod.start_time);
         Self {
@@ -199,6 +218,12 @@ impl Candidate {
         Room::Made { node: self.node.clone(), victims: self.victims.clone() }
     }
 
+    /// What extenders are asked about it.
+    pub(crate) fn offer(self, cluster: &Snapshot) -> Option<Offer> {
+        let node = cluster.nodes().get(cluster.position(&self.node)?)?.clone();
+        Some(Offer { node, victims: self.victims, violations: self.violations })
+    }
+
     /// True when it is still the right one at a later time.
     pub(crate) fn lasts(&self) -> bool {
         self.lasts
@@ -210,11 +235,11 @@ pub(crate) fn candidate(
     attempt: &Attempt<'_>,
     checks: &Checks<'_>,
     node: &NodeInfo,
-) -> Result<Candidate, Verdict> {
+) -> Result<Candidate, Refusal> {
     let mut lower: Vec<Arc<PodInfo>> =
         node.pods.iter().filter(|pod| pod.priority < attempt.pod.priority).cloned().collect();
     if lower.is_empty() {
-        return Err(Verdict::Never(NO_VICTIMS.into()));
+        return Err((None, Verdict::Never(NO_VICTIMS.into())));
     }
     lower.sort_by_key(|pod| importance(pod, attempt.now));
     let lasts = lower.iter().all(|pod| pod.start_time.is_none_or(|start| start < attempt.now));
@@ -225,8 +250,8 @@ pub(crate) fn candidate(
         }
     }
     lower.iter().for_each(|pod| trial.remove_pod(pod));
-    if let Some((_, verdict)) = trial.ask() {
-        return Err(verdict);
+    if let Some((plugin, verdict)) = trial.ask() {
+        return Err((Some(plugin), verdict));
     }
     let (violating, others) = budgets::split(&lower, attempt.budgets);
     let mut victims = Vec::new();

@@ -83,7 +83,7 @@ impl Driven {
                 }
                 self.evicted.push((victim, node, preemptor));
             }
-            Effect::Extend { pod, .. } => {
+            Effect::Extend { pod, .. } | Effect::ChooseVictims { pod, .. } => {
                 let why = "an extender would be asked about it, which a simulation does not do";
                 self.refused.insert(pod.uid.clone(), why.to_owned());
             }

@@ -10,7 +10,6 @@ use crate::cycle::{self, Checks, Placement};
 use crate::extender::{Advice, Refused, names};
 use crate::failure::{Failure, Rejection};
 use crate::framework::{EXTENDER, Profile, Verdict};
-use crate::metrics::Outcome;
 use crate::pod::{NodeName, PodInfo, Uid};
 use crate::queue::History;
 use jiff::Timestamp;
@@ -29,9 +28,19 @@ pub(super) struct Extending {
 struct Asking {
     pod: Arc<PodInfo>,
     history: History,
-    /// What the plugins give each node that was asked about.
-    points: FxHashMap<NodeName, i64>,
+    about: About,
 }
+
+/// What extenders are asked.
+#[derive(Debug)]
+pub(super) enum About {
+    /// Which node will do; what the plugins give each that was asked about.
+    Node(Points),
+    /// Who is to go for it; why it fits nowhere.
+    Room(Failure),
+}
+
+type Points = FxHashMap<NodeName, i64>;
 
 impl State {
     /// Puts a pod in line for the extenders.
@@ -40,24 +49,38 @@ impl State {
         self.ask_next(now);
     }
 
-    /// The extenders have answered, or failed.
+    /// Whether no extender is being asked.
+    pub(super) fn may_ask(&self) -> bool {
+        self.extending.asking.is_none()
+    }
+
+    /// A question is on its way.
+    pub(super) fn ask_about(&mut self, pod: Arc<PodInfo>, history: History, about: About) {
+        self.extending.asking = Some(Asking { pod, history, about });
+    }
+
+    /// The question about this pod was answered.
+    pub(super) fn answered(&mut self, uid: &Uid) -> Option<(History, About)> {
+        let asking = self.extending.asking.take_if(|asking| asking.pod.uid == *uid)?;
+        Some((asking.history, asking.about))
+    }
+
+    /// The extenders have said which nodes will do, or failed.
     pub(super) fn advised(&mut self, uid: &Uid, advice: Result<Advice, String>, now: Timestamp) {
-        let Some(asking) = self.extending.asking.take_if(|asking| asking.pod.uid == *uid) else { return };
+        let Some((history, About::Node(points))) = self.answered(uid) else { return };
         // The pod as it is now; gone or bound by another meanwhile, it is not decided any more.
         if let Some(pod) = self.queue.in_flight(uid).cloned() {
             match advice {
-                Ok(advice) if advice.fits.is_empty() => {
-                    self.refused_by_extenders(pod, asking.history, &advice, now)
-                }
-                Ok(advice) => self.choose(pod, asking, &advice, now),
+                Ok(advice) if advice.fits.is_empty() => self.refused_by_extenders(pod, history, &advice, now),
+                Ok(advice) => self.choose(pod, history, &points, &advice, now),
                 Err(error) => self.broken(&pod, error, now),
             }
         }
         self.ask_next(now);
     }
 
-    fn ask_next(&mut self, now: Timestamp) {
-        while self.extending.asking.is_none() {
+    pub(super) fn ask_next(&mut self, now: Timestamp) {
+        while self.may_ask() {
             let Some((pod, history)) = self.extending.waiting.pop_front() else { return };
             let Some(pod) = self.queue.in_flight(&pod.uid).cloned() else { continue };
             let profiles = self.profiles.clone();
@@ -73,24 +96,35 @@ impl State {
                 Ok((names(&feasible), points))
             });
             match found {
-                Err(failure) => {
-                    self.metrics.attempted(&profile.scheduler_name, Outcome::Unschedulable, history, now);
-                    self.unplaced(pod, history, failure, now);
-                }
+                Err(failure) => self.unplaced(pod, history, failure, now),
                 Ok((nodes, points)) => {
                     let points = nodes.iter().cloned().zip(points).collect();
-                    self.effects.push(Effect::Extend { pod: pod.clone(), nodes });
-                    self.extending.asking = Some(Asking { pod, history, points });
+                    if self.interests.concern(&pod) {
+                        self.effects.push(Effect::Extend { pod: pod.clone(), nodes });
+                        self.ask_about(pod, history, About::Node(points));
+                    } else {
+                        // Extenders would only have chosen its victims.
+                        let fits = nodes.into_iter().map(|node| (node, 0)).collect();
+                        let advice = Advice { fits, ..Advice::default() };
+                        self.choose(pod, history, &points, &advice, now);
+                    }
                 }
             }
         }
     }
 
     /// The best of the nodes that are left and still fit.
-    fn choose(&mut self, pod: Arc<PodInfo>, asking: Asking, advice: &Advice, now: Timestamp) {
+    fn choose(
+        &mut self,
+        pod: Arc<PodInfo>,
+        history: History,
+        points: &Points,
+        advice: &Advice,
+        now: Timestamp,
+    ) {
         let profiles = self.profiles.clone();
         let Some(profile) = profiles.of(&pod) else { return };
-        let total = |(node, given): &(NodeName, i64)| asking.points.get(node).copied().unwrap_or(0) + given;
+        let total = |(node, given): &(NodeName, i64)| points.get(node).copied().unwrap_or(0) + given;
         let mut ranked: Vec<(i64, u64, NodeName)> =
             advice.fits.iter().map(|fit| (total(fit), self.random.below(u64::MAX), fit.0.clone())).collect();
         ranked.sort_unstable_by(|one, other| other.cmp(one));
@@ -107,11 +141,11 @@ impl State {
             Some(node) => {
                 let placement = Placement { node: node.clone(), feasible: advice.fits.len() };
                 let seen = (profile, self.cache.snapshot());
-                self.decisions.placed(&pod, asking.history, &placement, seen, now);
+                self.decisions.placed(&pod, history, &placement, seen, now);
                 self.commit(pod, node, now);
             }
             // All of them were taken meanwhile: from the start.
-            None => self.extending.waiting.push_front((pod, asking.history)),
+            None => self.extending.waiting.push_front((pod, history)),
         }
     }
 
@@ -119,7 +153,6 @@ impl State {
         let profiles = self.profiles.clone();
         let Some(profile) = profiles.of(&pod) else { return };
         let failure = self.failure_with(&pod, profile, &advice.refused);
-        self.metrics.attempted(&profile.scheduler_name, Outcome::Unschedulable, history, now);
         self.unplaced(pod, history, failure, now);
     }
 

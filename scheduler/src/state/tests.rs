@@ -134,7 +134,9 @@ impl Driven {
                 self.log.push(format!("{} goes for {}", victim.name(), preemptor.name()));
             }
             Effect::Unnominate { pod } => self.log.push(format!("{} is un-nominated", pod.name())),
-            Effect::Extend { pod, .. } => panic!("no extender is there to ask about {pod}"),
+            Effect::Extend { pod, .. } | Effect::ChooseVictims { pod, .. } => {
+                panic!("no extender is there to ask about {pod}")
+            }
             Effect::GroupScheduled { group, scheduled } => {
                 let name = group.key().name;
                 self.log
