@@ -7,6 +7,7 @@
 use crate::extender::Extenders;
 use crate::framework::Write;
 use crate::groups::PodGroup;
+use crate::metrics::{Call, Point, WriteMetrics};
 use crate::pod::{NodeName, PodInfo, Uid};
 use crate::prepare;
 use crate::related::Key;
@@ -19,10 +20,12 @@ use jiff::Timestamp;
 use kube::Client;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde_json::Value;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::Instant;
 
 /// Binds and evictions under way at a time; at this many no further pod is decided.
 pub const BINDS_LIMIT: usize = 128;
@@ -38,6 +41,9 @@ pub struct Writer {
     clock: Clock,
     tasks: Tasks,
     answers: UnboundedSender<Answer>,
+    metrics: WriteMetrics,
+    /// Victims that are still to go, by the pod they go for.
+    evictions: FxHashMap<Uid, Evictions>,
     /// Binds and evictions that wait for their turn.
     urgent: VecDeque<Urgent>,
     urgent_under_way: usize,
@@ -53,6 +59,14 @@ enum Urgent {
     Prepare { pod: Arc<PodInfo>, writes: Vec<Write> },
     Bind { pod: Arc<PodInfo>, node: NodeName, body: Value },
     Evict { victim: Arc<PodInfo>, preemptor: Arc<PodInfo>, node: NodeName },
+}
+
+/// The victims of one pod.
+#[derive(Debug)]
+struct Evictions {
+    left: usize,
+    since: Instant,
+    failed: bool,
 }
 
 #[derive(Debug)]
@@ -75,6 +89,7 @@ pub struct Answer(Ended);
 #[derive(Debug)]
 enum Ended {
     Urgent(Option<Event>),
+    Evicted { preemptor: Uid, event: Option<Event> },
     Asked(Event),
     Patch(Uid),
 }
@@ -85,6 +100,7 @@ impl Writer {
         client: Client,
         scheduler_names: impl Iterator<Item = String>,
         extenders: Extenders,
+        metrics: WriteMetrics,
         clock: Clock,
         tasks: Tasks,
     ) -> (Self, UnboundedReceiver<Answer>) {
@@ -98,6 +114,8 @@ impl Writer {
             clock,
             tasks,
             answers,
+            metrics,
+            evictions: FxHashMap::default(),
             urgent: VecDeque::new(),
             urgent_under_way: 0,
             patches: FxHashMap::default(),
@@ -130,6 +148,8 @@ impl Writer {
                 pod: pod.uid.clone(),
             }),
             Effect::Evict { victim, preemptor, node } => {
+                let new = || Evictions { left: 0, since: Instant::now(), failed: false };
+                self.evictions.entry(preemptor.uid.clone()).or_insert_with(new).left += 1;
                 self.urgent.push_back(Urgent::Evict { victim, preemptor, node });
             }
             Effect::Unplaced { pod, reason, message, nomination } => {
@@ -163,6 +183,11 @@ impl Writer {
                 self.urgent_under_way -= 1;
                 event
             }
+            Ended::Evicted { preemptor, event } => {
+                self.urgent_under_way -= 1;
+                self.evicted(preemptor, event.is_none());
+                event
+            }
             Ended::Asked(event) => Some(event),
             Ended::Patch(uid) => {
                 self.patching.remove(&uid);
@@ -174,6 +199,23 @@ impl Writer {
         };
         self.start();
         event
+    }
+
+    /// One victim less, or one that could not be evicted.
+    fn evicted(&mut self, preemptor: Uid, succeeded: bool) {
+        let Entry::Occupied(mut entry) = self.evictions.entry(preemptor) else { return };
+        let evictions = entry.get_mut();
+        (evictions.left, evictions.failed) = (evictions.left - 1, evictions.failed || !succeeded);
+        if evictions.left == 0 {
+            let Evictions { since, failed, .. } = entry.remove();
+            self.metrics.evicted(!failed, since.elapsed());
+        }
+    }
+
+    /// Brings the gauges of requests up to date.
+    pub fn publish_metrics(&self) {
+        let waiting = [(Call::Binding, self.urgent.len()), (Call::StatusPatch, self.turns.len())];
+        self.metrics.under_way(self.urgent_under_way, waiting);
     }
 
     /// Asks beside all limits: the state asks about one pod at a time, and an extender may be slow.
@@ -207,10 +249,16 @@ impl Writer {
             let (client, answers) = (self.client.clone(), self.answers.clone());
             let extenders = self.extenders.clone();
             let (recorder, now) = (self.recorder_of(&urgent), self.clock.now());
+            let metrics = self.metrics.clone();
             self.tasks.spawn("write", async move {
-                let event = urgent.send(&client, &extenders, recorder.as_ref(), now).await;
+                let preemptor = urgent.preemptor();
+                let event = urgent.send(&client, &extenders, &metrics, recorder.as_ref(), now).await;
+                let ended = match preemptor {
+                    Some(preemptor) => Ended::Evicted { preemptor, event },
+                    None => Ended::Urgent(event),
+                };
                 // Nobody listens only when the scheduler has stopped.
-                let _ = answers.send(Answer(Ended::Urgent(event)));
+                let _ = answers.send(Answer(ended));
             });
         }
         while self.patching.len() < PATCHES_LIMIT {
@@ -218,8 +266,9 @@ impl Writer {
             let Some(patch) = self.patches.remove(&uid) else { continue };
             self.patching.insert(uid.clone());
             let (client, answers) = (self.client.clone(), self.answers.clone());
+            let metrics = self.metrics.clone();
             self.tasks.spawn("write", async move {
-                patch.send(&client).await;
+                patch.send(&client, &metrics).await;
                 let _ = answers.send(Answer(Ended::Patch(uid)));
             });
         }
@@ -235,9 +284,14 @@ impl Writer {
 }
 
 impl Patch {
-    async fn send(self, client: &Client) {
+    async fn send(self, client: &Client, metrics: &WriteMetrics) {
+        let start = Instant::now();
         let outcome = match &self.of {
-            Patched::Pod(pod) => requests::patch_status(client, pod, &self.body).await,
+            Patched::Pod(pod) => {
+                let outcome = requests::patch_status(client, pod, &self.body).await;
+                metrics.called(Call::StatusPatch, outcome.is_ok(), start.elapsed());
+                outcome
+            }
             Patched::Group(group) => requests::patch_group_status(client, group, &self.body).await,
         };
         if let Err(error) = outcome {
@@ -259,23 +313,39 @@ impl Patched {
 }
 
 impl Urgent {
+    /// The pod for which it evicts another.
+    fn preemptor(&self) -> Option<Uid> {
+        match self {
+            Self::Prepare { .. } | Self::Bind { .. } => None,
+            Self::Evict { preemptor, .. } => Some(preemptor.uid.clone()),
+        }
+    }
+
     async fn send(
         self,
         client: &Client,
         extenders: &Extenders,
+        metrics: &WriteMetrics,
         recorder: Option<&Recorder>,
         now: Timestamp,
     ) -> Option<Event> {
+        let start = Instant::now();
         match self {
             Self::Prepare { pod, writes } => {
                 let (wrote, outcome) = prepare::send(client, writes).await;
+                metrics.point(Point::PreBind, pod.scheduler_name(), outcome.is_ok(), start.elapsed());
                 Some(Event::Prepared { pod, wrote, outcome })
             }
             Self::Bind { pod, node, body } => {
                 let outcome = match extenders.bind(&pod, &node).await {
                     Some(outcome) => outcome,
-                    None => requests::bind(client, &pod, &body).await,
+                    None => {
+                        let outcome = requests::bind(client, &pod, &body).await;
+                        metrics.called(Call::Binding, outcome.is_ok(), start.elapsed());
+                        outcome
+                    }
                 };
+                metrics.point(Point::Bind, pod.scheduler_name(), outcome.is_ok(), start.elapsed());
                 Some(Event::Bound { pod, node, outcome })
             }
             Self::Evict { victim, preemptor, node } => {

@@ -5,7 +5,8 @@
 
 use crate::cache::{NodeInfo, Snapshot};
 use crate::failure::{Failure, Rejection};
-use crate::framework::{ForPod, NodeCheck, Profile, Verdict};
+use crate::framework::{ForPod, NodeCheck, Profile, Score, Verdict};
+use crate::metrics::{Code, Point, Watch};
 use crate::pod::{NodeName, PodInfo};
 use component::random::Random;
 use std::cmp::Ordering;
@@ -28,10 +29,23 @@ pub fn place(
     cluster: &Snapshot,
     random: &Random,
 ) -> Result<Placement, Failure> {
+    place_watched(pod, profile, cluster, random, &Watch::OFF)
+}
+
+/// [`place`], noting how often plugins are asked and how long they take.
+pub fn place_watched(
+    pod: &PodInfo,
+    profile: &Profile,
+    cluster: &Snapshot,
+    random: &Random,
+    watch: &Watch<'_>,
+) -> Result<Placement, Failure> {
     if cluster.is_empty() {
         return Err(Failure::no_nodes());
     }
-    let checks = Checks::prepare(pod, profile, cluster)?;
+    let checks = watch.point(Point::PreFilter, refusal_or_success, || {
+        Checks::prepare_watched(pod, profile, cluster, watch)
+    })?;
     if let Some(node) = promised(pod, &checks, cluster) {
         return Ok(Placement { node, feasible: 1 });
     }
@@ -40,10 +54,11 @@ pub fn place(
         // Upstream goes on where the last search stopped, for the same reason: no node is always the last.
         start: usize::try_from(random.below(cluster.len() as u64)).unwrap_or(0),
     });
-    let feasible = search(pod, &checks, cluster, sample)?;
+    let feasible = watch
+        .point(Point::Filter, refusal_or_success, || search_watched(pod, &checks, cluster, sample, watch))?;
     let node = match feasible.as_slice() {
         [only] => only,
-        several => several[best(&score(pod, profile, cluster, several), random)],
+        several => several[best(&score_watched(pod, profile, cluster, several, watch), random)],
     };
     Ok(Placement { node: node.name.clone(), feasible: feasible.len() })
 }
@@ -61,7 +76,11 @@ pub fn fitting<'a>(
     checks: &Checks<'_>,
     cluster: &'a Snapshot,
 ) -> Result<Vec<&'a NodeInfo>, Failure> {
-    search(pod, checks, cluster, None)
+    search_watched(pod, checks, cluster, None, &Watch::OFF)
+}
+
+fn refusal_or_success<T>(result: &Result<T, Failure>) -> Code {
+    if result.is_ok() { Code::Success } else { Code::Unschedulable }
 }
 
 /// A search that ends early. See [`Profile::sampling`].
@@ -73,11 +92,12 @@ struct Sample {
     start: usize,
 }
 
-fn search<'a>(
+fn search_watched<'a>(
     pod: &PodInfo,
     checks: &Checks<'_>,
     cluster: &'a Snapshot,
     sample: Option<Sample>,
+    watch: &Watch<'_>,
 ) -> Result<Vec<&'a NodeInfo>, Failure> {
     let mut feasible = Vec::new();
     let mut rejections = Vec::new();
@@ -98,6 +118,7 @@ fn search<'a>(
             let _ = (start..cluster.len()).chain(0..start).find(|at| ask(*at) >= enough);
         }
     }
+    checks.note(&feasible, &rejections, cluster, watch);
     if feasible.is_empty() {
         return Err(Failure::no_fit(cluster.len(), rejections, checks.only_by.clone()));
     }
@@ -122,9 +143,26 @@ impl<'a> Checks<'a> {
 
     /// Asks each filter once about the pod.
     pub fn prepare(pod: &'a PodInfo, profile: &'a Profile, cluster: &'a Snapshot) -> Result<Self, Failure> {
+        Self::prepare_watched(pod, profile, cluster, &Watch::OFF)
+    }
+
+    fn prepare_watched(
+        pod: &'a PodInfo,
+        profile: &'a Profile,
+        cluster: &'a Snapshot,
+        watch: &Watch<'_>,
+    ) -> Result<Self, Failure> {
         let mut all = Self { checks: Vec::new(), only: None, only_by: Vec::new() };
+        let code = |answer: &ForPod<'_>| match answer {
+            ForPod::Nothing => Code::Skip,
+            ForPod::Check { .. } => Code::Success,
+            ForPod::Refuse(_) => Code::Unschedulable,
+        };
         for filter in profile.filters() {
-            match filter.for_pod(pod, cluster) {
+            let ask = || filter.for_pod(pod, cluster);
+            let answer = watch.plugin(filter.name(), Point::PreFilter, code, ask);
+            watch.evaluated(filter.name(), Point::PreFilter, usize::from(code(&answer) != Code::Skip));
+            match answer {
                 ForPod::Nothing => {}
                 ForPod::Refuse(verdict) => {
                     return Err(Failure::refused(cluster.len(), filter.name(), verdict));
@@ -138,6 +176,31 @@ impl<'a> Checks<'a> {
             }
         }
         Ok(all)
+    }
+
+    /// Notes how often each was asked: about the nodes that those before it did not refuse. In a cycle that is measured,
+    /// each is asked about one more node.
+    fn note(&self, feasible: &[&NodeInfo], rejections: &[Rejection], cluster: &Snapshot, watch: &Watch<'_>) {
+        let mut asked = feasible.len() + rejections.len();
+        for (plugin, _) in &self.checks {
+            watch.evaluated(plugin, Point::Filter, asked);
+            asked -= rejections.iter().filter(|rejection| rejection.plugin == *plugin).count();
+        }
+        if !watch.measures() {
+            return;
+        }
+        let one = feasible.first().copied();
+        let Some(node) = one.or_else(|| cluster.nodes().first().map(|node| &**node)) else { return };
+        for (plugin, check) in &self.checks {
+            let code = |verdict: &Verdict| match verdict {
+                Verdict::Fits => Code::Success,
+                Verdict::Later(_) => Code::Unschedulable,
+                Verdict::Never(_) => Code::UnschedulableAndUnresolvable,
+            };
+            if watch.plugin(plugin, Point::Filter, code, || check.check(node)) != Verdict::Fits {
+                return;
+            }
+        }
     }
 
     fn restrict(
@@ -276,15 +339,34 @@ fn first_refusal<'c>(
 
 /// The weighted sum of all normalised scores for each node, in the order of `nodes`.
 pub fn score(pod: &PodInfo, profile: &Profile, cluster: &Snapshot, nodes: &[&NodeInfo]) -> Vec<i64> {
+    score_watched(pod, profile, cluster, nodes, &Watch::OFF)
+}
+
+fn score_watched(
+    pod: &PodInfo,
+    profile: &Profile,
+    cluster: &Snapshot,
+    nodes: &[&NodeInfo],
+    watch: &Watch<'_>,
+) -> Vec<i64> {
     let mut totals = vec![0; nodes.len()];
-    for (plugin, weight) in profile.scores() {
-        let Some(scorer) = plugin.for_pod(pod, cluster, nodes) else { continue };
-        let mut scores: Vec<i64> = nodes.iter().map(|node| scorer.score(node)).collect();
-        scorer.normalise(&mut scores, nodes);
+    let mut add = |(plugin, weight): (&dyn Score, i64)| {
+        let prepare = || plugin.for_pod(pod, cluster, nodes);
+        let code = |scorer: &Option<_>| if scorer.is_some() { Code::Success } else { Code::Skip };
+        let Some(scorer) = watch.plugin(plugin.name(), Point::PreScore, code, prepare) else { return };
+        watch.evaluated(plugin.name(), Point::PreScore, 1);
+        watch.evaluated(plugin.name(), Point::Score, nodes.len());
+        let score = || {
+            let mut scores: Vec<i64> = nodes.iter().map(|node| scorer.score(node)).collect();
+            scorer.normalise(&mut scores, nodes);
+            scores
+        };
+        let scores = watch.plugin_on(nodes.len(), plugin.name(), Point::Score, |_| Code::Success, score);
         for (total, score) in totals.iter_mut().zip(&scores) {
             *total += score * weight;
         }
-    }
+    };
+    watch.point(Point::Score, |()| Code::Success, || profile.scores().for_each(&mut add));
     totals
 }
 

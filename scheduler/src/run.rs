@@ -4,12 +4,13 @@
 //! their informers warm, so that a handover costs no more than the lease.
 
 use crate::bind::Writer;
-use crate::config::Config;
+use crate::config::{Config, File};
 use crate::decisions::Desk;
-use crate::extender::Extenders;
+use crate::extender::{self, Extenders};
 use crate::metrics::Metrics;
 use crate::state::State;
 use crate::watch::{Feed, Happened, Sources};
+use component::client::limited;
 use component::clock::Clock;
 use component::informers::Informers;
 use component::metrics::Registry;
@@ -60,6 +61,19 @@ impl Surroundings {
         let random = Random::from_entropy();
         let (desk, extenders) = Default::default();
         Self { client, elector, informers, clock, random, metrics, desk, registry, extenders }
+    }
+
+    /// The same with what a configuration says of others: its extenders, and its limit of requests.
+    ///
+    /// # Errors
+    ///
+    /// When an extender's address or certificate cannot be used.
+    pub async fn configured(mut self, file: &File) -> Result<Self, extender::Error> {
+        self.extenders = Extenders::connect(&file.extenders, &self.client, &self.informers).await?;
+        if let Some((qps, burst)) = file.request_limit() {
+            self.client = limited(self.client, qps, burst);
+        }
+        Ok(self)
     }
 }
 
@@ -126,8 +140,9 @@ async fn decide(config: &Config, surroundings: &Surroundings, sources: &Sources,
     let state = State::new(Arc::new(config.profiles()), config.backoff, random.clone(), metrics.clone());
     let mut state = state.with_extenders(config.interests.clone());
     let names = config.scheduler_names().map(str::to_owned);
+    let writes = metrics.writes.clone();
     let (mut writer, answers) =
-        Writer::new(client.clone(), names, extenders.clone(), clock.clone(), tasks.clone());
+        Writer::new(client.clone(), names, extenders.clone(), writes, clock.clone(), tasks.clone());
     let mut feed = Feed::new(sources, answers);
     let mut stopping = pin!(tasks.stopping());
     loop {
@@ -146,6 +161,7 @@ async fn decide(config: &Config, surroundings: &Surroundings, sources: &Sources,
         }
         hand_out(&mut state, &mut writer);
         state.publish_metrics();
+        writer.publish_metrics();
         if state.is_ready() && !writer.is_full() && !tasks.is_stopping() {
             tokio::task::yield_now().await;
             continue;

@@ -232,7 +232,7 @@ impl State {
     /// A scheduler that knows nothing yet.
     pub fn new(profiles: Arc<Profiles>, backoff: Backoff, random: Random, metrics: Metrics) -> Self {
         Self {
-            queue: Queue::new(profiles.clone(), backoff),
+            queue: Queue::new(profiles.clone(), backoff).measured(metrics.plugins.clone()),
             engine: Engine::new(&profiles),
             profiles,
             cache: Cache::default(),
@@ -311,7 +311,10 @@ impl State {
         let decision = self.metrics.decide(|| {
             engine.follow(cache.snapshot_mut());
             let known = engine.decide(&pod, profile, cache.snapshot(), random);
-            known.unwrap_or_else(|| cycle::place(&pod, profile, cache.snapshot(), random))
+            known.unwrap_or_else(|| {
+                let watch = self.metrics.plugins.cycle(&profile.scheduler_name);
+                cycle::place_watched(&pod, profile, cache.snapshot(), random, &watch)
+            })
         });
         match decision {
             Ok(chosen) => {
@@ -398,6 +401,7 @@ impl State {
     /// Brings the gauges and counters of queue and cache up to date.
     pub fn publish_metrics(&mut self) {
         self.metrics.publish(self.queue.counts(), self.queue.take_moves(), self.cache.sizes());
+        self.metrics.blame(self.queue.take_blame());
     }
 
     fn pod_seen(&mut self, pod: Arc<Pod>, now: Timestamp) {

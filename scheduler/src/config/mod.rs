@@ -132,8 +132,7 @@ impl Config {
     ///
     /// When a name is empty or given twice.
     pub fn for_names(names: &[String]) -> Result<Self, ConfigError> {
-        let leader = file::LeaderElection { leader_elect: Some(false), ..file::LeaderElection::default() };
-        Ok(File { leader_election: leader, ..File::for_names(names)? }.config("")?)
+        Self::alone(File::for_names(names)?)
     }
 
     /// What a file asks for, for questions that are asked outside of a running scheduler: nobody is elected.
@@ -142,8 +141,17 @@ impl Config {
     ///
     /// When the file cannot be read, or what it asks for cannot be done.
     pub fn of_file(path: &std::path::Path) -> Result<Self, ConfigError> {
+        Self::alone(File::read(path)?)
+    }
+
+    /// What a file asks for, where there is no other copy to take turns with: nobody is elected.
+    ///
+    /// # Errors
+    ///
+    /// When what it asks for cannot be done.
+    pub fn alone(file: File) -> Result<Self, ConfigError> {
         let leader = file::LeaderElection { leader_elect: Some(false), ..file::LeaderElection::default() };
-        Ok(File { leader_election: leader, ..File::read(path)? }.config("")?)
+        Ok(File { leader_election: leader, ..file }.config("")?)
     }
 
     /// Whose pods are scheduled.

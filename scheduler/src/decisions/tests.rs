@@ -8,7 +8,12 @@ use component::random::Random;
 use serde_json::json;
 
 fn history(attempts: u32) -> History {
-    History { attempts, ready_since: Some(Timestamp::UNIX_EPOCH), last_attempt: Timestamp::UNIX_EPOCH }
+    History {
+        attempts,
+        ready_since: Some(Timestamp::UNIX_EPOCH),
+        last_attempt: Timestamp::UNIX_EPOCH,
+        flushed: false,
+    }
 }
 
 fn profile() -> Profile {

@@ -4,6 +4,7 @@ use super::{
     Bind, Change, Filter, Gate, Lack, Order, Permit, Plugin, PreBind, Preempt, Rank, Reserve, Score, Subject,
     Verdict, Wakeup, WakeupSet,
 };
+use crate::metrics::PluginMetrics;
 use crate::pod::PodInfo;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -255,8 +256,15 @@ impl Profiles {
         asked.map(|plugin| plugin.lacks(pod, kind)).collect()
     }
 
-    /// Whether `change` may help a pod that `rejectors` refused: one of them waits for it and does not deny it.
-    pub fn helps(&self, pod: &PodInfo, rejectors: &[&'static str], change: &Change<'_>) -> bool {
+    /// Whether `change` may help a pod that `rejectors` refused: one of them waits for it and does not deny it. `hints` notes
+    /// how long each takes to answer.
+    pub fn helps(
+        &self,
+        pod: &PodInfo,
+        rejectors: &[&'static str],
+        change: &Change<'_>,
+        hints: Option<&PluginMetrics>,
+    ) -> bool {
         let Some(profile) = self.of(pod) else { return false };
         if is_of_its_own_gang(pod, change) {
             return false;
@@ -267,7 +275,13 @@ impl Profiles {
         rejectors
             .iter()
             .filter_map(|name| profile.plugin(name))
-            .any(|plugin| WakeupSet::of(plugin.wakeups()).meets(change.kinds) && plugin.helps(pod, change))
+            .filter(|plugin| WakeupSet::of(plugin.wakeups()).meets(change.kinds))
+            .any(|plugin| match (hints, change.kinds.iter().next()) {
+                (Some(hints), Some(kind)) => {
+                    hints.hint(plugin.name(), kind.label(), || plugin.helps(pod, change))
+                }
+                _ => plugin.helps(pod, change),
+            })
     }
 }
 

@@ -5,16 +5,20 @@
 //! scheduler's one task; the time is passed in. Writes nothing. Upstream: `backend/queue`.
 
 mod backoff;
+mod blame;
 mod class;
 mod standing;
 mod waiting;
 
 pub use backoff::Backoff;
+pub use blame::Blamed;
 pub use standing::Standing;
 
 use crate::decisions::{Moved, Trail};
 use crate::framework::{Change, Offer, Profiles, Rank, Subject, Wakeup, WakeupSet};
+use crate::metrics::PluginMetrics;
 use crate::pod::{PodInfo, Uid};
+use blame::Blame;
 use jiff::{SignedDuration, Timestamp};
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,6 +49,9 @@ pub struct Queue {
     /// How often a plugin was asked whether a change helps.
     asked: u64,
     moves: BTreeMap<Move, u64>,
+    blame: Blame,
+    /// Where the time is noted that plugins take to answer.
+    hints: Option<Arc<PluginMetrics>>,
     trail: Trail,
 }
 
@@ -77,6 +84,8 @@ pub struct History {
     pub ready_since: Option<Timestamp>,
     /// When it was last taken to be tried.
     pub last_attempt: Timestamp,
+    /// It was tried without a change that helps: it had waited long enough.
+    pub flushed: bool,
 }
 
 #[derive(Debug)]
@@ -91,6 +100,8 @@ struct Entry {
     /// Errors in a row.
     errors: u32,
     rejectors: Vec<&'static str>,
+    /// Those of them for which it is counted.
+    blamed: Vec<&'static str>,
     /// What had changed when it was taken.
     taken: u64,
     /// What changed of the pod itself since.
@@ -134,8 +145,16 @@ impl Queue {
             last_change: [0; Wakeup::ALL.len()],
             asked: 0,
             moves: BTreeMap::new(),
+            blame: Blame::default(),
+            hints: None,
             trail: Trail::default(),
         }
+    }
+
+    /// The same, noting how long plugins take to say whether a change helps.
+    #[must_use]
+    pub fn measured(self, hints: PluginMetrics) -> Self {
+        Self { hints: Some(Arc::new(hints)), ..self }
     }
 
     /// A pod without a node was seen, for the first time or changed.
@@ -150,7 +169,9 @@ impl Queue {
     pub fn remove(&mut self, uid: &Uid) -> Option<History> {
         let ticket = self.tickets.remove(uid)?;
         self.unindex(ticket);
-        self.entries.remove(&ticket).map(|entry| entry.history)
+        let entry = self.entries.remove(&ticket)?;
+        self.blame.count(entry.pod.scheduler_name(), &entry.blamed, -1);
+        Some(entry.history)
     }
 
     /// Takes the next pod to try. It stays known, in flight, until [`Self::remove`], [`Self::refused`] or
@@ -177,6 +198,7 @@ impl Queue {
         let history = entry.history;
         (entry.queued, entry.errors) = (now, 0);
         entry.refused += 1;
+        entry.history.flushed = false;
         entry.rejectors = rejectors;
         let wakes = self.profiles.wakeups(&entry.pod, &entry.rejectors);
         let missed = |kind: Wakeup| self.last_change[kind as usize] > entry.taken;
@@ -204,6 +226,13 @@ impl Queue {
 
     /// Something changed: moves on all pods that it may help. Asks once for each class of pods that it may concern.
     pub fn wake(&mut self, change: &Change<'_>, now: Timestamp) {
+        match (self.hints.clone(), change.kinds.iter().next()) {
+            (Some(hints), Some(kind)) => hints.event(kind.label(), || self.move_on(change, now)),
+            _ => self.move_on(change, now),
+        }
+    }
+
+    fn move_on(&mut self, change: &Change<'_>, now: Timestamp) {
         let offer = Offer::of(change);
         for kind in change.kinds.iter() {
             self.changes += 1;
@@ -211,7 +240,7 @@ impl Queue {
             for id in self.waiting.concerned(kind, &offer) {
                 let Some(class) = self.waiting.class(id) else { continue };
                 self.asked += 1;
-                if !self.profiles.helps(&class.pod, &class.rejectors, change) {
+                if !self.profiles.helps(&class.pod, &class.rejectors, change, self.hints.as_deref()) {
                     continue;
                 }
                 if !self.trail.has_cause() {
@@ -233,6 +262,9 @@ impl Queue {
         while let Some((since, ticket)) = self.waiting.longest() {
             if now.duration_since(since) < self.backoff.parked {
                 break;
+            }
+            if let Some(entry) = self.entries.get_mut(&ticket) {
+                entry.history.flushed = true;
             }
             self.enqueue(ticket, "UnschedulableTimeout", now);
         }
@@ -305,6 +337,11 @@ impl Queue {
         std::mem::take(&mut self.moves)
     }
 
+    /// How many pods wait because of which plugin, if that has changed since this was last asked.
+    pub fn take_blame(&mut self) -> Vec<Blamed> {
+        self.blame.take()
+    }
+
     fn add(&mut self, pod: Arc<PodInfo>, now: Timestamp) {
         if self.profiles.of(&pod).is_none() {
             return; // Another scheduler's.
@@ -312,7 +349,7 @@ impl Queue {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
         self.tickets.insert(pod.uid.clone(), ticket);
-        let history = History { attempts: 0, ready_since: None, last_attempt: now };
+        let history = History { attempts: 0, ready_since: None, last_attempt: now, flushed: false };
         let (place, rejectors) = (Place::InFlight, Vec::new());
         self.entries.insert(
             ticket,
@@ -324,6 +361,7 @@ impl Queue {
                 refused: 0,
                 errors: 0,
                 rejectors,
+                blamed: Vec::new(),
                 taken: 0,
                 changed: WakeupSet::default(),
             },
@@ -336,7 +374,9 @@ impl Queue {
         let before = std::mem::replace(&mut entry.pod, pod);
         let change = Change::several(entry.pod.changes_since(&before), Subject::Own(&before));
         match entry.place {
-            Place::Parked { .. } if self.profiles.helps(&entry.pod, &entry.rejectors, &change) => {
+            Place::Parked { .. }
+                if self.profiles.helps(&entry.pod, &entry.rejectors, &change, self.hints.as_deref()) =>
+            {
                 self.enqueue(ticket, "PodUpdate", now);
             }
             Place::Gated { .. } => self.enqueue(ticket, "PodUpdate", now),
@@ -377,6 +417,12 @@ impl Queue {
         let before = self.unindex(ticket);
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
         entry.place = place;
+        let blamed = if place == Place::InFlight { &[][..] } else { &entry.rejectors };
+        if entry.blamed != blamed {
+            self.blame.count(entry.pod.scheduler_name(), &entry.blamed, -1);
+            self.blame.count(entry.pod.scheduler_name(), blamed, 1);
+            entry.blamed = blamed.to_vec();
+        }
         let queue = match place {
             Place::InFlight => return,
             Place::Active(rank) => {

@@ -8,7 +8,7 @@
 use super::{Effect, Nomination, State, WriteError};
 use crate::failure::{Failure, Rejection};
 use crate::framework::{Change, Permission, Profile, Settled, Subject, Verdict, Wakeup};
-use crate::metrics::Outcome;
+use crate::metrics::{Code, Outcome, Point};
 use crate::pod::{NodeName, PodInfo, Uid};
 use crate::related::{Key, Related};
 use jiff::Timestamp;
@@ -111,11 +111,16 @@ impl State {
         self.cache.assume(pod.clone(), node.clone());
         let profiles = self.profiles.clone();
         let Some(profile) = profiles.of(&pod) else { return };
-        for plugin in profile.reserves() {
-            if let Err(why) = plugin.take(&pod, &node, self.cache.snapshot_mut()) {
-                let message = format!("running Reserve plugin {:?}: {why}", plugin.name());
-                return self.give_up(&pod, &node, GivenUp::Error(message), now);
-            }
+        let watch = self.metrics.plugins.cycle(&profile.scheduler_name);
+        let reserved = watch.point(Point::Reserve, Code::of, || {
+            profile.reserves().try_for_each(|plugin| {
+                let take = || plugin.take(&pod, &node, self.cache.snapshot_mut());
+                let taken = watch.plugin(plugin.name(), Point::Reserve, Code::of, take);
+                taken.map_err(|why| format!("running Reserve plugin {:?}: {why}", plugin.name()))
+            })
+        });
+        if let Err(message) = reserved {
+            return self.give_up(&pod, &node, GivenUp::Error(message), now);
         }
         self.tell_group(&pod);
         if self.ask_permission(profile, pod.clone(), node, now, now) {
@@ -133,8 +138,16 @@ impl State {
         now: Timestamp,
     ) -> bool {
         let mut wait: Option<(Timestamp, &'static str)> = None;
+        let code = |permission: &Permission| match permission {
+            Permission::Granted => Code::Success,
+            Permission::Wait(_) => Code::Wait,
+            Permission::Denied(_) => Code::Unschedulable,
+        };
+        let watch = self.metrics.plugins.cycle(&profile.scheduler_name);
         for plugin in profile.permits() {
-            match plugin.may_bind(&pod, &node, self.cache.snapshot()) {
+            let ask = || plugin.may_bind(&pod, &node, self.cache.snapshot());
+            let ask = || watch.plugin(plugin.name(), Point::Permit, code, ask);
+            match watch.point(Point::Permit, code, ask) {
                 Permission::Granted => {}
                 Permission::Wait(limit) => {
                     let mine = (since + limit, plugin.name());
@@ -175,8 +188,10 @@ impl State {
             profile.permits().flat_map(|plugin| plugin.concerned(pod, self.cache.snapshot())).collect();
         for uid in concerned {
             let waits = |phase: &Phase| matches!(phase, Phase::Permit { .. });
-            if let Some(Binding { pod, node, since, .. }) = self.bindings.take_if(&uid, waits) {
-                self.ask_permission(profile, pod, node, since, now);
+            if let Some(Binding { pod, node, since, .. }) = self.bindings.take_if(&uid, waits)
+                && self.ask_permission(profile, pod, node, since, now)
+            {
+                self.metrics.permitted(Code::Success, now.duration_since(since));
             }
         }
     }
@@ -245,6 +260,7 @@ impl State {
             let Some(Binding { pod, node, since, phase }) = self.bindings.take(&uid) else { return };
             let why = match phase {
                 Phase::Permit { plugin, until } => {
+                    self.metrics.permitted(Code::Unschedulable, now.duration_since(since));
                     let waited = until.duration_since(since).as_secs();
                     let why = format!("rejected due to timeout after waiting {waited}s at plugin {plugin}");
                     GivenUp::Refused(plugin, Verdict::Later(why.into()))

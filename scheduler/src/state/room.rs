@@ -9,7 +9,7 @@ use super::{Effect, Nomination, State};
 use crate::extender::Offer;
 use crate::failure::Failure;
 use crate::framework::EXTENDER;
-use crate::metrics::Outcome;
+use crate::metrics::{Code, Outcome, Point};
 use crate::pod::{NodeName, PodInfo, Uid};
 use crate::preempt::{self, Attempt, Candidate, Limit, Room, Rooms};
 use crate::queue::History;
@@ -143,7 +143,12 @@ impl State {
         let preempt = profile.preempts().next()?;
         let cluster = self.cache.snapshot();
         let attempt = Attempt { pod, profile, cluster, failure, budgets: &self.budgets, now };
-        Some(preempt.make_room(&attempt, &RefCell::new(&mut self.engine)))
+        let rooms = RefCell::new(&mut self.engine);
+        let watch = self.metrics.plugins.cycle(&profile.scheduler_name);
+        let code = |room: &Room| if room.made().is_some() { Code::Success } else { Code::Unschedulable };
+        Some(watch.point(Point::PostFilter, code, || {
+            watch.plugin(preempt.name(), Point::PostFilter, code, || preempt.make_room(&attempt, &rooms))
+        }))
     }
 
     fn evict(&mut self, pod: &Arc<PodInfo>, node: &NodeName, victims: Vec<Arc<PodInfo>>) {

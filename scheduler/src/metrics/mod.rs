@@ -1,6 +1,12 @@
 //! The scheduler's metrics, under upstream's names.
 
-use crate::queue::{Counts, History, Move};
+mod plugins;
+mod writes;
+
+pub use plugins::{Code, PluginMetrics, Point, Watch};
+pub use writes::{Call, WriteMetrics};
+
+use crate::queue::{Blamed, Counts, History, Move};
 use component::metrics::{Counter, Counters, Gauges, Histogram, Histograms, Registry, exponential_buckets};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -25,6 +31,13 @@ pub struct Metrics {
     victims: Histogram,
     preemptions: Counter,
     cache_size: Gauges,
+    unschedulable: Gauges,
+    after_flush: Counter,
+    permit_seconds: Histograms,
+    /// Of plugins.
+    pub plugins: PluginMetrics,
+    /// Of requests.
+    pub writes: WriteMetrics,
     told: Option<Told>,
 }
 
@@ -57,6 +70,7 @@ impl Metrics {
     /// The metrics of a scheduler, in a registry.
     pub fn new(registry: &Registry) -> Self {
         let milliseconds = || exponential_buckets(0.001, 2.0, 15);
+        let plugins = PluginMetrics::new(registry);
         Self {
             attempts: registry.counters(
                 "scheduler_schedule_attempts_total",
@@ -100,6 +114,23 @@ impl Metrics {
                 "scheduler_cache_size",
                 "Number of nodes, pods, and assumed (bound) pods in the scheduler cache",
             ),
+            unschedulable: registry.gauges(
+                "scheduler_unschedulable_pods",
+                "The number of unschedulable pods broken down by plugin name. A pod will increment the gauge for all \
+                 plugins that caused it to not schedule and so this metric have meaning only when broken down by plugin",
+            ),
+            after_flush: registry.counter(
+                "scheduler_pod_scheduled_after_flush_total",
+                "Number of pods that were successfully scheduled after being tried again only because they had waited \
+                 long enough",
+            ),
+            permit_seconds: registry.histograms(
+                "scheduler_permit_wait_duration_seconds",
+                "Duration of waiting on permit",
+                milliseconds(),
+            ),
+            writes: WriteMetrics::new(registry, plugins.clone()),
+            plugins,
             told: None,
         }
     }
@@ -132,6 +163,9 @@ impl Metrics {
             .observe(seconds(now.duration_since(history.last_attempt)));
         if outcome == Outcome::Scheduled {
             self.pod_attempts.observe(f64::from(history.attempts));
+            if history.flushed {
+                self.after_flush.inc();
+            }
             let attempts = match history.attempts {
                 MOST_ATTEMPTS.. => format!("{MOST_ATTEMPTS}+"),
                 attempts => attempts.to_string(),
@@ -147,6 +181,20 @@ impl Metrics {
     pub fn preempted(&self, victims: usize) {
         self.preemptions.inc();
         self.victims.observe(f64::from(u32::try_from(victims).unwrap_or(u32::MAX)));
+    }
+
+    /// A pod that had to wait for others waits no more.
+    pub fn permitted(&self, code: Code, waited: SignedDuration) {
+        let labels = vec![("result", code.label().to_owned())];
+        self.permit_seconds.get_or_create(&labels).observe(seconds(waited));
+    }
+
+    /// How many pods wait because of which plugin, where that has changed.
+    pub fn blame(&self, blamed: Vec<Blamed>) {
+        for (profile, plugin, pods) in blamed {
+            let labels = vec![("plugin", plugin.to_owned()), ("profile", profile)];
+            self.unschedulable.get_or_create(&labels).set(pods);
+        }
     }
 
     /// Sets the gauges, and adds what moved since the last call. `sizes` is (nodes, pods, assumed pods).
@@ -188,15 +236,31 @@ mod tests {
         let registry = Registry::new();
         let metrics = Metrics::new(&registry);
         let start = Timestamp::UNIX_EPOCH;
-        let history = History { attempts: 2, ready_since: Some(start), last_attempt: start };
+        let history = History { attempts: 2, ready_since: Some(start), last_attempt: start, flushed: true };
         metrics.decide(|| ());
         let end = start + SignedDuration::from_secs(1);
         metrics.attempted("default-scheduler", Outcome::Scheduled, history, end);
         metrics.preempted(3);
         let counts = Counts { active: 1, ..Counts::default() };
         metrics.publish(counts, BTreeMap::from([(("active", "PodAdd"), 4)]), (5, 6, 7));
+        metrics.permitted(Code::Unschedulable, SignedDuration::from_secs(3));
+        metrics.blame(vec![("default-scheduler".to_owned(), "NodePorts", 8)]);
+        metrics.writes.called(Call::Binding, true, Duration::from_secs(2));
+        metrics.writes.point(Point::Bind, "default-scheduler", false, Duration::from_secs(2));
+        metrics.writes.evicted(true, Duration::from_secs(2));
+        metrics.writes.under_way(9, [(Call::Binding, 10), (Call::StatusPatch, 11)]);
         let text = registry.encode();
         for line in [
+            "scheduler_unschedulable_pods{plugin=\"NodePorts\",profile=\"default-scheduler\"} 8",
+            "scheduler_pod_scheduled_after_flush_total 1",
+            "scheduler_permit_wait_duration_seconds_sum{result=\"Unschedulable\"} 3.0",
+            "scheduler_async_api_call_execution_total{call_type=\"pod_binding\",result=\"success\"} 1",
+            "scheduler_async_api_call_execution_duration_seconds_sum{call_type=\"pod_binding\",result=\"success\"} 2.0",
+            "scheduler_framework_extension_point_duration_seconds_sum{extension_point=\"Bind\",status=\"Error\",profile=\"default-scheduler\"} 2.0",
+            "scheduler_preemption_goroutines_execution_total{result=\"success\"} 1",
+            "scheduler_preemption_goroutines_duration_seconds_sum{result=\"success\"} 2.0",
+            "scheduler_goroutines{operation=\"binding\"} 9",
+            "scheduler_pending_async_api_calls{call_type=\"pod_status_patch\"} 11",
             "scheduler_schedule_attempts_total{result=\"scheduled\",profile=\"default-scheduler\"} 1",
             "scheduler_scheduling_attempt_duration_seconds_sum{result=\"scheduled\",profile=\"default-scheduler\"} 1.0",
             "scheduler_scheduling_algorithm_duration_seconds_count 1",
@@ -210,5 +274,31 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_tenth_of_the_cycles_is_measured() {
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry);
+        for _ in 0..30 {
+            let watch = metrics.plugins.cycle("p");
+            let code = |fits: &bool| if *fits { Code::Success } else { Code::Unschedulable };
+            let fits = watch.point(Point::Filter, code, || {
+                watch.evaluated("NodePorts", Point::Filter, 5);
+                watch.plugin_on(5, "NodePorts", Point::Filter, code, || false)
+            });
+            assert!(!fits);
+            assert!(metrics.plugins.hint("NodePorts", "AssignedPodDelete", || true));
+        }
+        let text = registry.encode();
+        for line in [
+            "scheduler_framework_extension_point_duration_seconds_count{extension_point=\"Filter\",status=\"Unschedulable\",profile=\"p\"} 3",
+            "scheduler_plugin_execution_duration_seconds_count{plugin=\"NodePorts\",extension_point=\"Filter\",status=\"Unschedulable\"} 3",
+            "scheduler_plugin_evaluation_total{plugin=\"NodePorts\",extension_point=\"Filter\",profile=\"p\"} 150",
+            "scheduler_queueing_hint_execution_duration_seconds_count{plugin=\"NodePorts\",event=\"AssignedPodDelete\",hint=\"Queue\"} 3",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        assert_eq!(Watch::OFF.point(Point::Score, |_: &u8| Code::Success, || 7), 7);
     }
 }
