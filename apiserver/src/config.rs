@@ -15,6 +15,8 @@ pub struct Config {
     pub node_port_range: (u16, u16),
     /// Where clients reach the server: the endpoint of the `kubernetes` Service. `None` publishes none.
     pub advertise: Option<std::net::SocketAddr>,
+    /// PEM of the CA of client certificates, for those who serve beside the server; `None`: there are none.
+    pub client_ca: Option<String>,
     /// Seed of everything random; `None` draws one from the system.
     pub seed: Option<u64>,
 }
@@ -26,6 +28,7 @@ impl Default for Config {
             service_cidr: "10.96.0.0/16".parse().expect("a fixed range"),
             node_port_range: (30000, 32767),
             advertise: None,
+            client_ca: None,
             seed: None,
         }
     }

@@ -124,6 +124,7 @@ pub async fn start(args: &Args, clock: Clock, tasks: &Tasks) -> anyhow::Result<S
         service_cidr: args.service_cluster_ip_range,
         node_port_range: args.service_node_port_range,
         advertise: Some(SocketAddr::new(advertise, address.port())),
+        client_ca: Some(pki.ca_certificate().to_owned()),
         seed: None,
     };
     let (names, addresses) = subjects(args, advertise)?;

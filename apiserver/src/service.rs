@@ -28,7 +28,7 @@ use crate::http::body::Body;
 use crate::http::{BodyError, handle};
 use crate::kinds::Kinds;
 use crate::kinds::allocate::Allocations;
-use crate::kinds::bootstrap::{Setting, endpoints, objects};
+use crate::kinds::bootstrap::{Setting, authentication, endpoints, objects};
 use crate::metrics::Metrics;
 use crate::openapi::OpenApi;
 use crate::pki::Identity;
@@ -187,17 +187,20 @@ where
     }
 }
 
-/// Writes the first objects where they are not there yet, and says anew where this server is.
+/// Writes the first objects where they are not there yet, and says anew where this server is and whom it knows.
 async fn bootstrap(server: &Arc<Server>) -> Result<(), store::CommitError> {
     let setting = Setting {
         service_cidr: server.config.service_cidr.to_string(),
         service_ip: server.config.service_cidr.first(),
         endpoint: server.config.advertise,
+        client_ca: server.config.client_ca.clone(),
         now: server.clock.now_seconds().to_string(),
     };
     let first = objects(&setting).into_iter().map(|object| write_first(server, object, false));
     let moved = server.config.advertise.map(endpoints).into_iter().flatten();
-    let moved = moved.map(|object| write_first(server, object, true));
+    let moved = moved
+        .chain(setting.client_ca.as_deref().map(authentication))
+        .map(|object| write_first(server, object, true));
     // All at once: the store makes them durable together, in this order.
     try_join_all(first).await?;
     try_join_all(moved).await?;
@@ -235,7 +238,7 @@ fn first_state(
         return Ok(object);
     };
     let old = encode::decoded(&there.bytes).map_err(|_| ())?;
-    let facts = ["subsets", "endpoints", "ports", "addressType"];
+    let facts = ["subsets", "endpoints", "ports", "addressType", "data"];
     if !follow || facts.iter().all(|fact| object.get(fact) == old.get(fact)) {
         return Err(());
     }

@@ -10,9 +10,10 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use kube::Client;
 
+use crate::access::{Access, Rules};
 use crate::leader::LeaderConfig;
 use crate::serve::{ListenError, Tls};
-use crate::{client, telemetry};
+use crate::{access, client, telemetry};
 
 /// Where the API server is.
 #[derive(Args, Clone, Debug, Default)]
@@ -124,6 +125,121 @@ impl ServeArgs {
             _ => Tls::self_signed(&["localhost", "127.0.0.1"]),
         }
     }
+}
+
+/// Who may use the component's own port, asked of the API server.
+#[derive(Args, Clone, Debug)]
+pub struct AccessArgs {
+    /// Kubeconfig of the API server that tokens are reviewed by; the component's own if absent
+    #[arg(long, value_name = "FILE")]
+    pub authentication_kubeconfig: Option<PathBuf>,
+
+    /// Do not look for the client CA in the cluster [default: false]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, default_value = "false",
+        default_missing_value = "true", require_equals = true, hide_default_value = true)]
+    pub authentication_skip_lookup: bool,
+
+    /// Go on without client certificates when the cluster does not tell the client CA [default: true]
+    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, default_value = "true",
+        default_missing_value = "true", require_equals = true, hide_default_value = true)]
+    pub authentication_tolerate_lookup_failure: bool,
+
+    /// How long the answer about a token holds
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    pub authentication_token_webhook_cache_ttl: Duration,
+
+    /// Kubeconfig of the API server that rights are reviewed by; the component's own if absent
+    #[arg(long, value_name = "FILE")]
+    pub authorization_kubeconfig: Option<PathBuf>,
+
+    /// Paths for everybody; a * at the end stands for anything
+    #[arg(long, value_name = "PATHS", value_delimiter = ',', default_value = "/healthz,/readyz,/livez")]
+    pub authorization_always_allow_paths: Vec<String>,
+
+    /// How long it holds that a user may do something
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    pub authorization_webhook_cache_authorized_ttl: Duration,
+
+    /// How long it holds that a user may not
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
+    pub authorization_webhook_cache_unauthorized_ttl: Duration,
+
+    /// CA that client certificates are checked with; the cluster's if absent
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
+}
+
+impl AccessArgs {
+    /// What these flags ask for. `own` is the component's client, asked where no other is named.
+    ///
+    /// # Errors
+    ///
+    /// When a kubeconfig is not usable.
+    pub async fn access(&self, own: &Client) -> Result<Access, client::Error> {
+        let reviewer = async |file: &Option<PathBuf>| match file {
+            Some(file) => client::from_kubeconfig(Some(file)).await,
+            None => Ok(own.clone()),
+        };
+        Ok(Access::new(Rules {
+            tokens: Some(reviewer(&self.authentication_kubeconfig).await?),
+            rights: Some(reviewer(&self.authorization_kubeconfig).await?),
+            always_allowed: self.authorization_always_allow_paths.clone(),
+            token_holds: self.authentication_token_webhook_cache_ttl,
+            yes_holds: self.authorization_webhook_cache_authorized_ttl,
+            no_holds: self.authorization_webhook_cache_unauthorized_ttl,
+        }))
+    }
+
+    /// The server's certificate, asking clients for theirs.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read or used, or the cluster does not tell the client CA and that is not to be tolerated.
+    pub async fn tls(&self, serve: &ServeArgs, own: &Client) -> Result<Tls, AccessError> {
+        let tls = serve.tls()?;
+        match self.client_ca(own).await? {
+            Some(authority) => Ok(tls.checking_clients(&authority)?),
+            None => Ok(tls),
+        }
+    }
+
+    /// The client CA in PEM: of the file, or the one that the cluster tells its components.
+    async fn client_ca(&self, own: &Client) -> Result<Option<Vec<u8>>, AccessError> {
+        if let Some(path) = &self.client_ca_file {
+            let read = std::fs::read(path);
+            return read.map(Some).map_err(|source| AccessError::Read { path: path.clone(), source });
+        }
+        if self.authentication_skip_lookup {
+            return Ok(None);
+        }
+        match access::cluster_client_ca(own).await {
+            Ok(authority) => Ok(authority),
+            Err(error) if self.authentication_tolerate_lookup_failure => {
+                tracing::warn!(%error, "no client certificate is good: the cluster does not tell the client CA");
+                Ok(None)
+            }
+            Err(source) => Err(AccessError::Lookup(source)),
+        }
+    }
+}
+
+/// Why the port cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The file cannot be read.
+    #[error("cannot read {}: check --client-ca-file", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// A certificate is of no use.
+    #[error(transparent)]
+    Tls(#[from] ListenError),
+    /// The cluster does not tell it.
+    #[error("the cluster does not tell the client CA: give --client-ca-file")]
+    Lookup(#[source] access::LookupError),
 }
 
 /// How much is logged.

@@ -1,9 +1,10 @@
 //! What makes a process a component: clock, tasks, client, informers, work queue, leader election, events,
-//! health and metrics, flags.
+//! health and metrics and who may see them, flags.
 //!
 //! Promise: no component needs to know how any of this works, and none of this knows a kind other than Lease
-//! and Event. All waiting goes through tokio's clock, so that a paused runtime moves everything.
+//! and Event, and the reviews by which the API server answers questions. All waiting goes through tokio's clock, so that a paused runtime moves everything.
 
+pub mod access;
 pub mod args;
 pub mod client;
 pub mod clock;

@@ -1,7 +1,8 @@
 //! The small HTTP server of every component: `/healthz`, `/livez`, `/readyz`, `/metrics`, and pages of its own.
 //!
 //! Promise: paths, parameters and texts are upstream's, so probes and scripts work. The API server mounts the same
-//! [`Endpoints`] in its own server; the others listen on a port of their own, with TLS as upstream.
+//! [`Endpoints`] in its own server; the others listen on a port of their own, with TLS as upstream, and can be told whom
+//! to let in.
 
 mod health;
 mod listen;
@@ -13,6 +14,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::Service;
@@ -21,6 +23,7 @@ pub use health::Health;
 pub use listen::{ListenError, Tls, serve, serve_pages};
 pub use pages::{Asked, Pages, Told};
 
+use crate::access::{Access, Act, Caller, Refusal, bearer};
 use crate::metrics::{self, Registry};
 
 /// Health and metrics as a `tower::Service` that answers every request.
@@ -29,19 +32,59 @@ pub struct Endpoints {
     health: Health,
     metrics: Registry,
     pages: Pages,
+    /// `None`: everybody may see everything.
+    access: Option<Access>,
+    /// Whose certificate the connection came with.
+    holder: Option<Caller>,
 }
 
 impl Endpoints {
     /// The endpoints of a process.
     #[must_use]
     pub fn new(health: Health, metrics: Registry) -> Self {
-        Self { health, metrics, pages: Pages::default() }
+        Self { health, metrics, pages: Pages::default(), access: None, holder: None }
     }
 
     /// The same with pages of the component's own.
     #[must_use]
     pub fn with(self, pages: Pages) -> Self {
         Self { pages, ..self }
+    }
+
+    /// The same for those only whom `access` lets in.
+    #[must_use]
+    pub fn guarded(self, access: Access) -> Self {
+        Self { access: Some(access), ..self }
+    }
+
+    /// The same on a connection of the holder of a certificate.
+    fn for_holder(self, holder: Option<Caller>) -> Self {
+        Self { holder, ..self }
+    }
+
+    async fn admit(&self, request: &Parts) -> Result<(), Refusal> {
+        let Some(access) = &self.access else { return Ok(()) };
+        let caller = access.caller(self.holder.as_ref(), bearer(&request.headers)).await?;
+        let (verb, path) = (request.method.as_str().to_lowercase(), request.uri.path().to_owned());
+        access.authorize(&caller, Act::Path { verb, path }).await
+    }
+
+    async fn respond(self, request: Parts) -> Response<Full<Bytes>> {
+        let json = HeaderValue::from_static("application/json");
+        if let Err(refusal) = self.admit(&request).await {
+            return text(refusal.code(), refusal.status().to_string(), json);
+        }
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        if !matches!(request.method, Method::GET | Method::HEAD) {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n".to_owned(), plain);
+        }
+        let (path, query) = (request.uri.path(), request.uri.query());
+        if let Some(told) = self.pages.answer(path, query) {
+            let (status, value) = told.await;
+            return text(status, value.to_string(), json);
+        }
+        let unknown = || text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned(), plain);
+        self.answer(path, query).unwrap_or_else(unknown)
     }
 
     /// The answer to a GET of one of the paths served here, `None` for other paths. `query` is the part after `?`.
@@ -74,21 +117,10 @@ impl<B> Service<Request<B>> for Endpoints {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let refusal = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n".to_owned(), plain);
-            return Box::pin(async { Ok(refusal) });
-        }
-        let (path, query) = (request.uri().path(), request.uri().query());
-        if let Some(told) = self.pages.answer(path, query) {
-            return Box::pin(async {
-                let (status, value) = told.await;
-                Ok(text(status, value.to_string(), HeaderValue::from_static("application/json")))
-            });
-        }
-        let answer = self.answer(path, query);
-        let unknown = || text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned(), plain);
-        let answer = answer.unwrap_or_else(unknown);
-        Box::pin(async { Ok(answer) })
+        let (endpoints, (parts, _)) = (self.clone(), request.into_parts());
+        Box::pin(async { Ok(endpoints.respond(parts).await) })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use component::args::{ClientArgs, LeaderArgs, LogArgs, ServeArgs, duration, identity};
+use component::args::{AccessArgs, ClientArgs, LeaderArgs, LogArgs, ServeArgs, duration, identity};
 use component::clock::Clock;
 use component::informers::Informers;
 use component::metrics::Registry;
 use component::process::until_stopped;
 use component::random::Random;
 use component::ready::Readiness;
-use component::serve::{Health, serve};
+use component::serve::{Endpoints, Health, serve_pages};
 use component::tasks::Tasks;
 
 use crate::{Config, Rates, Surroundings, run_in};
@@ -31,6 +31,8 @@ pub struct Args {
     leader: LeaderArgs,
     #[command(flatten)]
     serve: ServeArgs,
+    #[command(flatten)]
+    access: AccessArgs,
     #[command(flatten)]
     log: LogArgs,
 
@@ -163,7 +165,9 @@ async fn serve_and_run(args: Args, tasks: Tasks) -> anyhow::Result<()> {
     let health = Health::new(readiness);
     health.informers(&informers);
     if let Some(address) = args.serve.address(PORT) {
-        serve(address, Some(args.serve.tls()?), health, metrics, &tasks).await?;
+        let endpoints = Endpoints::new(health, metrics).guarded(args.access.access(&client).await?);
+        let tls = args.access.tls(&args.serve, &client).await?;
+        serve_pages(address, Some(tls), endpoints, &tasks).await?;
     }
     run_in(config, Surroundings { client, informers, clock }, tasks).await?;
     Ok(())

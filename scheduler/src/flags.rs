@@ -7,7 +7,7 @@ mod without_effect;
 
 use crate::config::{Config, ConfigError, File, GoDuration};
 use crate::pod::DEFAULT_SCHEDULER;
-use component::args::{ClientArgs, LeaderArgs, LogArgs, ServeArgs, duration, identity};
+use component::args::{AccessArgs, ClientArgs, LeaderArgs, LogArgs, ServeArgs, duration, identity};
 use component::random::Random;
 use jiff::SignedDuration;
 use std::path::PathBuf;
@@ -41,6 +41,10 @@ pub struct Args {
     /// Where health and metrics are served.
     #[command(flatten)]
     pub serve: ServeArgs,
+
+    /// Who may see them.
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// How much is logged.
     #[command(flatten)]

@@ -1,14 +1,12 @@
 //! The scheduler as a process of its own: flags, client, health and metrics server, signals.
 //!
-//! Promise: what is wrong in flags or files gives one sentence and ends it before anything is written. Ends when told to,
+//! Its port shows health to everybody, and metrics and decisions to whom the API server lets see them. Promise: what is wrong in flags or files gives one sentence and ends it before anything is written. Ends when told to,
 //! or when the lease is lost, and then with an error, so that nothing it still thinks is acted on.
 
 use crate::decisions::Desk;
 use crate::explain;
-use crate::extender::Extenders;
 use crate::flags::Args;
 use crate::run::{Surroundings, run_in};
-use component::client::limited;
 use component::clock::Clock;
 use component::informers::Informers;
 use component::metrics::Registry;
@@ -47,16 +45,14 @@ pub async fn command(args: Args) -> anyhow::Result<()> {
         explain::show(&pages, &desk, &clock);
         let configz = serde_json::json!({"componentconfig": file.clone().spelt_out()});
         pages.add("/configz", move |_| std::future::ready((http::StatusCode::OK, configz.clone())));
-        let endpoints = Endpoints::new(health, registry.clone()).with(pages);
-        let address = serve_pages(address, Some(args.serve.tls()?), endpoints, &tasks).await?;
+        let access = args.access.access(&client).await?;
+        let endpoints = Endpoints::new(health, registry.clone()).with(pages).guarded(access);
+        let tls = args.access.tls(&args.serve, &client).await?;
+        let address = serve_pages(address, Some(tls), endpoints, &tasks).await?;
         tracing::info!(%address, "serving health and metrics");
     }
-    let mut surroundings =
+    let surroundings =
         Surroundings { random, desk, ..Surroundings::measured(client, informers, clock, registry) };
-    surroundings.extenders =
-        Extenders::connect(&file.extenders, &surroundings.client, &surroundings.informers).await?;
-    if let Some((qps, burst)) = file.request_limit() {
-        surroundings.client = limited(surroundings.client, qps, burst);
-    }
+    let surroundings = surroundings.configured(&file).await?;
     until_stopped(run_in(config, surroundings, tasks.clone()), tasks).await
 }

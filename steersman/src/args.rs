@@ -61,6 +61,10 @@ pub(crate) struct Up {
     #[arg(long, conflicts_with_all = ["simulated_nodes", "container_runtime_endpoint"])]
     pub(crate) control_plane_only: bool,
 
+    /// A KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1) for the scheduler: profiles, plugins, extenders.
+    #[arg(long, value_name = "FILE", conflicts_with = "nodes_only")]
+    pub(crate) scheduler_config: Option<PathBuf>,
+
     /// The cluster that --nodes-only joins.
     #[arg(long, requires = "nodes_only")]
     pub(crate) kubeconfig: Option<PathBuf>,

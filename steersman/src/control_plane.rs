@@ -43,6 +43,12 @@ impl ControlPlane {
         if let Some(kubeconfig) = args.kubeconfig.as_deref().filter(|_| args.nodes_only) {
             return Self::join(kubeconfig).await;
         }
+        // Before anything starts: what is wrong in it is told at once.
+        let scheduling = match &args.scheduler_config {
+            Some(path) => scheduler::config::File::read(path)?,
+            None => scheduler::config::File::default(),
+        };
+        let config = scheduler::Config::alone(scheduling.clone())?;
         let flags = apiserver::Args::at(&args.data_dir, args.secure_port);
         let started = apiserver::start(&flags, crew.clock.clone(), &crew.servers).await?;
         let unready = started.apiserver.readiness().wait_for("cluster");
@@ -50,7 +56,7 @@ impl ControlPlane {
         let as_user =
             |name: &str| from_service(started.apiserver.as_user(User::new(name, ["system:authenticated"])));
         let ca = started.pki.ca_certificate().to_owned();
-        let config = controllers::Config { root_ca: Some(ca.clone()), ..controllers::Config::default() };
+        let controlling = controllers::Config { root_ca: Some(ca.clone()), ..controllers::Config::default() };
         let (policies, clock) = (crew.policies.clone(), crew.clock.clone());
         // One watch a kind for both of them; they write as themselves.
         let reader = from_service(started.apiserver.as_user(User::system_masters("steersman")));
@@ -60,12 +66,12 @@ impl ControlPlane {
             informers: informers.clone(),
             clock: clock.clone(),
         };
-        crew.run("controllers", &policies, controllers::run_in(config, surroundings, policies.clone()));
+        crew.run("controllers", &policies, controllers::run_in(controlling, surroundings, policies.clone()));
         let (client, registry) = (as_user("system:kube-scheduler"), started.apiserver.registry());
         let surroundings =
             scheduler::Surroundings::measured(client, informers.clone(), clock.clone(), registry);
+        let surroundings = surroundings.configured(&scheduling).await?;
         scheduler::explain::show(started.apiserver.pages(), &surroundings.desk, &clock);
-        let config = scheduler::Config::default();
         crew.run("scheduler", &policies, scheduler::run_in(config, surroundings, policies.clone()));
         ["controller-manager", "scheduler"].into_iter().for_each(|name| started.apiserver.runs_here(name));
         progress.done("controllers and scheduler run");

@@ -3,6 +3,7 @@
 //! Promise: a bounded number of connections, each with a limit for its request headers; all are closed when the
 //! tasks stop.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,15 +12,17 @@ use std::time::Duration;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use super::{Endpoints, Health};
+use crate::access::Caller;
 use crate::metrics::Registry;
 use crate::tasks::Tasks;
 
@@ -54,14 +57,23 @@ pub enum ListenError {
     #[error("certificate and key cannot be used")]
     Certificate(#[source] rustls::Error),
 
+    /// The CA of the clients is of no use.
+    #[error("the client CA cannot be used: {0}")]
+    ClientCa(String),
+
     /// No certificate could be made.
     #[error("cannot make a self-signed certificate")]
     SelfSigned(#[source] rcgen::Error),
 }
 
-/// The certificate that the server shows.
-#[derive(Clone, Debug)]
-pub struct Tls(Arc<ServerConfig>);
+/// The certificate that the server shows, and those of clients that it takes.
+#[derive(Clone)]
+pub struct Tls {
+    chain: Vec<CertificateDer<'static>>,
+    key: Arc<PrivateKeyDer<'static>>,
+    clients: Option<Arc<RootCertStore>>,
+    config: Arc<ServerConfig>,
+}
 
 impl Tls {
     /// A certificate and key in PEM files (`--tls-cert-file`, `--tls-private-key-file`).
@@ -75,7 +87,7 @@ impl Tls {
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|source| read(certificate, source))?;
         let private = PrivateKeyDer::from_pem_file(key).map_err(|source| read(key, source))?;
-        Self::new(chain, private)
+        Self::new(chain, Arc::new(private), None)
     }
 
     /// A certificate made for this run, as upstream's components do without files.
@@ -86,17 +98,48 @@ impl Tls {
     pub fn self_signed(names: &[&str]) -> Result<Self, ListenError> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).map_err(ListenError::SelfSigned)?;
-        Self::new(vec![made.cert.der().clone()], made.signing_key.into())
+        Self::new(vec![made.cert.der().clone()], Arc::new(made.signing_key.into()), None)
     }
 
-    fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, ListenError> {
+    /// The same, asking clients for a certificate of this CA (PEM). They may come without; one of another CA is refused.
+    ///
+    /// # Errors
+    ///
+    /// When there is no certificate in it.
+    pub fn checking_clients(self, authority: &[u8]) -> Result<Self, ListenError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(authority) {
+            let certificate = certificate.map_err(|error| ListenError::ClientCa(error.to_string()))?;
+            roots.add(certificate).map_err(|error| ListenError::ClientCa(error.to_string()))?;
+        }
+        if roots.is_empty() {
+            return Err(ListenError::ClientCa("there is no certificate in it".to_owned()));
+        }
+        Self::new(self.chain, self.key, Some(Arc::new(roots)))
+    }
+
+    fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: Arc<PrivateKeyDer<'static>>,
+        clients: Option<Arc<RootCertStore>>,
+    ) -> Result<Self, ListenError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
             .map_err(ListenError::Certificate)?;
+        let builder = match &clients {
+            None => builder.with_no_client_auth(),
+            Some(roots) => builder.with_client_cert_verifier(
+                WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider)
+                    .allow_unauthenticated()
+                    .build()
+                    .map_err(|error| ListenError::ClientCa(error.to_string()))?,
+            ),
+        };
+        let config = builder.with_single_cert(chain.clone(), key.clone_key());
+        let mut config = config.map_err(ListenError::Certificate)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self(Arc::new(config)))
+        Ok(Self { chain, key, clients, config: Arc::new(config) })
     }
 }
 
@@ -157,10 +200,11 @@ async fn connection(
     endpoints: Endpoints,
     _slot: OwnedSemaphorePermit,
 ) {
-    let Some(Tls(config)) = tls else { return answer(stream, endpoints).await };
-    let handshake = TlsAcceptor::from(config).accept(stream);
+    let Some(tls) = tls else { return answer(stream, endpoints).await };
+    let handshake = TlsAcceptor::from(tls.config).accept(stream);
     if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await {
-        answer(stream, endpoints).await;
+        let holder = Caller::shown_by(stream.get_ref().1.peer_certificates());
+        answer(stream, endpoints.for_holder(holder)).await;
     }
 }
 
@@ -171,6 +215,12 @@ async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, en
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(endpoints));
     if let Err(error) = served.await {
         tracing::debug!(%error, "health connection failed");
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("checks_clients", &self.clients.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -203,5 +253,7 @@ mod tests {
         Tls::self_signed(&["localhost"]).unwrap();
         let missing = Tls::from_files(Path::new("/none.crt"), Path::new("/none.key")).unwrap_err();
         assert_eq!(missing.to_string(), "cannot read /none.crt");
+        let empty = Tls::self_signed(&["localhost"]).unwrap().checking_clients(b"").unwrap_err();
+        assert_eq!(empty.to_string(), "the client CA cannot be used: there is no certificate in it");
     }
 }

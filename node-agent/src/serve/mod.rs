@@ -1,7 +1,7 @@
 //! The agent's HTTPS API: logs, exec, attach, port-forward, pods, stats, health, metrics.
 //!
 //! Promise: paths and parameters are the kubelet's, so that any API server and `kubectl` work with it. Nobody without
-//! a client certificate gets more than health; whose certificate may do what is decided in `access`. One listener
+//! a client certificate or token gets more than health; who may do what is decided in `access`. One listener
 //! serves all nodes of a process.
 
 mod access;
@@ -34,7 +34,8 @@ use tracing::debug;
 
 use crate::config::Config;
 use crate::pods::{AssignedPod, Pods};
-use access::{Access, Peer};
+use access::Access;
+use component::access::{Caller, bearer};
 use query::Query;
 
 /// Time for a TLS handshake.
@@ -105,7 +106,7 @@ impl Server {
                 Ok(Err(error)) => return debug!(error = %error, "TLS handshake failed"),
                 Err(_) => return,
             };
-            let peer = Arc::new(Peer::of(&stream));
+            let peer = Arc::new(Caller::shown_by(stream.get_ref().1.peer_certificates()));
             let service = service_fn(move |request| {
                 let (server, peer) = (server.clone(), Arc::clone(&peer));
                 async move { Ok::<_, Infallible>(server.answer(request, &peer).await) }
@@ -118,14 +119,16 @@ impl Server {
         });
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, peer: &Option<Caller>) -> Response<Body> {
         let path = request.uri().path().to_owned();
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         if let ["healthz" | "livez" | "readyz", ..] = parts[..] {
             return text(StatusCode::OK, "ok");
         }
         let verb = if request.method() == Method::GET { "get" } else { "create" };
-        if let Err((status, why)) = self.access.check(peer, verb, self.nodes[0].node()).await {
+        if let Err((status, why)) =
+            self.access.check(peer.as_ref(), bearer(request.headers()), verb, self.nodes[0].node()).await
+        {
             return text(status, why);
         }
         let query = Query::parse(request.uri().query().unwrap_or_default());

@@ -138,7 +138,7 @@ pub async fn answer(
     let info = Arc::new(PodInfo::new(Arc::new(pod)));
     let (scheduler_name, node) = (info.scheduler_name(), args.node.as_deref());
     let question = Question { namespace, name, node, scheduler_name };
-    match ask(reader, args.scheduler_address.as_deref(), question).await {
+    match ask(reader, &args.client, args.scheduler_address.as_deref(), question).await {
         Ok(explanation) => Ok(explanation),
         Err(why) => {
             let config = match &args.config {

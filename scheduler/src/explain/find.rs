@@ -1,13 +1,16 @@
 //! Where the scheduler of a pod can be asked: behind the API server of an all-in-one, at a given address, or at the
 //! holder of its lease.
 //!
-//! Promise: GETs only, and no credentials to anything but the API server. A scheduler's certificate is usually made
-//! by itself, so an answer from its own port is believed without checking it; it is shown, and nothing else.
+//! Promise: GETs only, and no secret to anything but the API server. A scheduler's certificate is usually made by itself,
+//! so an answer from its own port is believed without checking it; it is shown, and nothing else. What the scheduler is
+//! shown is a client certificate, whose key stays here; never a token.
 
 use super::page::DECISIONS;
 use super::report::Explanation;
 use crate::pod::DEFAULT_SCHEDULER;
 use crate::world::{ReadError, Reader};
+use component::args::ClientArgs;
+use kube::config::AuthInfo;
 use std::time::Duration;
 
 /// How long one place may take to answer.
@@ -36,12 +39,14 @@ impl Question<'_> {
 /// The scheduler's answer, or why there is none.
 pub(super) async fn ask(
     reader: &Reader,
+    client: &ClientArgs,
     address: Option<&str>,
     question: Question<'_>,
 ) -> Result<Explanation, String> {
     let path = question.path();
     if let Some(address) = address {
-        return direct(address, &path).await.map_err(|why| format!("the scheduler at {address}: {why}"));
+        let answer = direct(address, certificate(client).await, &path).await;
+        return answer.map_err(|why| format!("the scheduler at {address}: {why}"));
     }
     if let Ok(answer) = within(reader.get(&path)).await {
         return Ok(answer);
@@ -56,7 +61,7 @@ pub(super) async fn ask(
         return Ok(answer);
     }
     let host = if holder == component::args::host_name() { "127.0.0.1".to_owned() } else { holder.clone() };
-    direct(&format!("{host}:{PORT}"), &path)
+    direct(&format!("{host}:{PORT}"), certificate(client).await, &path)
         .await
         .map_err(|why| format!("the holder of lease {LEASE_NAMESPACE}/{lease}, {holder}: {why}"))
 }
@@ -73,11 +78,26 @@ async fn holder(reader: &Reader, lease: &str) -> Result<String, String> {
     }
 }
 
-async fn direct(address: &str, path: &str) -> Result<Explanation, String> {
+/// The client certificate of the kubeconfig, if it has one.
+async fn certificate(client: &ClientArgs) -> AuthInfo {
+    let Ok(config) = component::client::config(client.kubeconfig.as_deref()).await else {
+        return AuthInfo::default();
+    };
+    let own = config.auth_info;
+    AuthInfo {
+        client_certificate: own.client_certificate,
+        client_certificate_data: own.client_certificate_data,
+        client_key: own.client_key,
+        client_key_data: own.client_key_data,
+        ..AuthInfo::default()
+    }
+}
+
+async fn direct(address: &str, certificate: AuthInfo, path: &str) -> Result<Explanation, String> {
     let url = if address.contains("://") { address.to_owned() } else { format!("https://{address}") };
     let url = url.parse().map_err(|_| "this is no address: write HOST:PORT".to_owned())?;
     let mut config = kube::Config::new(url);
-    config.accept_invalid_certs = true;
+    (config.accept_invalid_certs, config.auth_info) = (true, certificate);
     let client = component::client::connect(config).map_err(|error| error.to_string())?;
     within(Reader::new(client).get(path)).await
 }
@@ -113,9 +133,11 @@ mod tests {
         let tls = Tls::self_signed(&["localhost"]).unwrap();
         let address =
             serve_pages("127.0.0.1:0".parse().unwrap(), Some(tls), endpoints, &tasks).await.unwrap();
-        let get = async |path: &str| direct(&address.to_string(), &format!("{DECISIONS}/{path}")).await;
-        let nobody = get("default/p").await.unwrap_err();
-        assert_eq!(nobody, "this scheduler does not lead: ask the holder of its lease");
+        let nobody = AuthInfo::default;
+        let get =
+            async |path: &str| direct(&address.to_string(), nobody(), &format!("{DECISIONS}/{path}")).await;
+        let unled = get("default/p").await.unwrap_err();
+        assert_eq!(unled, "this scheduler does not lead: ask the holder of its lease");
 
         let answering = desk.clone();
         tasks.spawn_until_stopped("scheduler", async move {
@@ -140,7 +162,7 @@ mod tests {
         assert_eq!(told.fixes[0].text, "request at most 1 cpu (asks 2)");
         assert_eq!(get("default/q").await.unwrap_err(), "no pod default/q here");
         assert!(get("a/b/c").await.unwrap_err().ends_with("is the deepest path"));
-        assert!(direct("not an address", "/").await.unwrap_err().starts_with("this is no address"));
+        assert!(direct("not an address", nobody(), "/").await.unwrap_err().starts_with("this is no address"));
         assert!(tasks.stop().await.is_empty());
     }
 }

@@ -9,7 +9,7 @@ const SWITCH: bool = true;
 /// Takes a value.
 const VALUE: bool = false;
 
-const OPEN: &str = "health and metrics are served to everybody who can reach the port: see --bind-address";
+const FRONT: &str = "no proxy in front of the port is trusted to name its users";
 const TLS: &str = "the TLS library's own versions and suites are used";
 const METRICS: &str = "all metrics are shown with all their labels";
 const LOGS: &str = "logs are lines of text on standard error, written at once";
@@ -20,16 +20,7 @@ const LISTEN: &str = "the listener's own settings are used";
 const FLAGS: &[(&str, bool, &str)] = &[
     ("allow-metric-labels", VALUE, METRICS),
     ("allow-metric-labels-manifest", VALUE, METRICS),
-    ("authentication-kubeconfig", VALUE, OPEN),
-    ("authentication-skip-lookup", SWITCH, OPEN),
-    ("authentication-token-webhook-cache-ttl", VALUE, OPEN),
-    ("authentication-tolerate-lookup-failure", SWITCH, OPEN),
-    ("authorization-always-allow-paths", VALUE, OPEN),
-    ("authorization-kubeconfig", VALUE, OPEN),
-    ("authorization-webhook-cache-authorized-ttl", VALUE, OPEN),
-    ("authorization-webhook-cache-unauthorized-ttl", VALUE, OPEN),
     ("cert-dir", VALUE, "a self-signed certificate is kept in memory: see --tls-cert-file"),
-    ("client-ca-file", VALUE, OPEN),
     ("contention-profiling", SWITCH, PROFILING),
     ("disable-http2-serving", SWITCH, LISTEN),
     ("disabled-metrics", VALUE, METRICS),
@@ -44,12 +35,12 @@ const FLAGS: &[(&str, bool, &str)] = &[
     ("permit-address-sharing", SWITCH, LISTEN),
     ("permit-port-sharing", SWITCH, LISTEN),
     ("profiling", SWITCH, PROFILING),
-    ("requestheader-allowed-names", VALUE, OPEN),
-    ("requestheader-client-ca-file", VALUE, OPEN),
-    ("requestheader-extra-headers-prefix", VALUE, OPEN),
-    ("requestheader-group-headers", VALUE, OPEN),
-    ("requestheader-uid-headers", VALUE, OPEN),
-    ("requestheader-username-headers", VALUE, OPEN),
+    ("requestheader-allowed-names", VALUE, FRONT),
+    ("requestheader-client-ca-file", VALUE, FRONT),
+    ("requestheader-extra-headers-prefix", VALUE, FRONT),
+    ("requestheader-group-headers", VALUE, FRONT),
+    ("requestheader-uid-headers", VALUE, FRONT),
+    ("requestheader-username-headers", VALUE, FRONT),
     ("show-hidden-metrics-for-version", VALUE, METRICS),
     ("tls-cipher-suites", VALUE, TLS),
     ("tls-curve-preferences", VALUE, TLS),

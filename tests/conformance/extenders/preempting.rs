@@ -61,7 +61,10 @@ async fn an_extender_leaves_nodes_out_and_chooses_other_victims() {
     scene.important("gpu", 1).await;
     let (path, asked) = server.next().await;
     assert_eq!(path, "/extend/preempt");
-    assert_eq!((&asked["Pod"]["metadata"]["name"], &asked["NodeNameToVictims"]), (&json!("gpu"), &Value::Null));
+    assert_eq!(
+        (&asked["Pod"]["metadata"]["name"], &asked["NodeNameToVictims"]),
+        (&json!("gpu"), &Value::Null)
+    );
     let by_node = asked["NodeNameToMetaVictims"].as_object().unwrap();
     assert_eq!(by_node.keys().collect::<Vec<_>>(), ["n1", "n2", "n3"]);
     for victims in by_node.values() {
@@ -99,7 +102,10 @@ async fn an_extender_without_a_cache_is_sent_whole_pods() {
     let (_, asked) = server.next().await;
     assert_eq!(asked["NodeNameToMetaVictims"], Value::Null);
     let victim = &asked["NodeNameToVictims"]["n3"]["Pods"][0];
-    assert_eq!((&victim["spec"]["containers"][0]["image"], &victim["spec"]["nodeName"]), (&json!("i"), &json!("n3")));
+    assert_eq!(
+        (&victim["spec"]["containers"][0]["image"], &victim["spec"]["nodeName"]),
+        (&json!("i"), &json!("n3"))
+    );
     assert_eq!(scene.promised("gpu").await, "n3");
     scene.cluster.stop().await;
 }
@@ -114,7 +120,12 @@ async fn an_extender_that_fails_prevents_evictions_unless_it_is_ignorable() {
         (200, json!({}), false, Some("preemption: no candidate node for preemption")),
         (200, no_victims.clone(), false, Some("preemption: expected at least one victim pod on node \"n1\"")),
         (200, no_victims, true, Some("preemption: no candidate node for preemption")),
-        (200, unknown, false, Some("claims to preempt pod (UID: nobody) on node: n1, but the pod is not found")),
+        (
+            200,
+            unknown,
+            false,
+            Some("claims to preempt pod (UID: nobody) on node: n1, but the pod is not found"),
+        ),
     ] {
         let scene = Scene::full().await;
         let body = answer.clone();

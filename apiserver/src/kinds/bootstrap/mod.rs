@@ -19,6 +19,8 @@ pub struct Setting {
     pub service_ip: IpAddr,
     /// Where this server is reached from inside the cluster; `None` when it does not listen.
     pub endpoint: Option<SocketAddr>,
+    /// PEM of the CA of client certificates.
+    pub client_ca: Option<String>,
     /// The time for conditions, in RFC 3339.
     pub now: String,
 }
@@ -37,7 +39,17 @@ pub fn objects(setting: &Setting) -> Vec<Value> {
     if let Some(endpoint) = setting.endpoint {
         all.extend(endpoints(endpoint));
     }
+    all.extend(setting.client_ca.as_deref().map(authentication));
     all
+}
+
+/// The ConfigMap in which components that serve by themselves read whose certificates are good.
+pub fn authentication(client_ca: &str) -> Value {
+    json!({
+        "kind": "ConfigMap", "apiVersion": "v1",
+        "metadata": {"name": "extension-apiserver-authentication", "namespace": "kube-system"},
+        "data": {"client-ca-file": client_ca},
+    })
 }
 
 /// The objects that say where this server is. They follow it: the server rewrites them when it moves.
@@ -147,6 +159,7 @@ mod tests {
             service_cidr: "10.96.0.0/16".to_owned(),
             service_ip: "10.96.0.1".parse().unwrap(),
             endpoint: Some("192.0.2.2:6443".parse().unwrap()),
+            client_ca: Some("-----BEGIN CERTIFICATE-----".to_owned()),
             now: "2026-01-01T00:00:00Z".to_owned(),
         };
         let kinds = Kinds::builtin();
