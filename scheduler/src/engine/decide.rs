@@ -160,26 +160,20 @@ fn best_group(
     };
     scratch.feasible.clear();
     scratch.feasible.extend((0..groups.len()).filter(|group| !refused(*group)));
-    let wishes = !across.resolved.rules.wish_nothing();
-    if wishes {
-        // Only what could be chosen is compared.
-        let Scratch { feasible, counts, .. } = scratch;
-        groups.count(shape.totals(), counts);
-        feasible.retain(|group| counts[*group] > 0);
-    }
+    // Only what could be chosen is compared.
+    scratch.feasible.retain(|group| groups.counts()[*group] > 0);
+    let feasible = scratch.feasible.iter().map(|group| groups.counts()[*group]).sum();
     scratch.totals.clear();
     scratch.totals.resize(scratch.feasible.len(), 0);
-    if wishes {
-        across.score(question.plan, |key| groups.domains(key), world, scratch);
-    }
-    let Scratch { feasible, totals, groups: worths, .. } = scratch;
+    across.score(question.plan, |key| groups.domains(key), world, scratch);
+    let Scratch { feasible: chosen, totals, groups: worths, .. } = scratch;
     worths.clear();
     worths.resize(groups.len(), REFUSED);
-    feasible.iter().zip(totals.iter()).for_each(|(group, total)| worths[*group] = *total);
-    let Best { feasible, total, ties } = groups.best(shape.totals(), worths);
+    chosen.iter().zip(totals.iter()).for_each(|(group, total)| worths[*group] = *total);
+    let Best { total, ties } = groups.best(shape, worths);
     let draw = || usize::try_from(question.random.below(ties as u64)).unwrap_or(0);
-    let at = groups.nth(shape.totals(), worths, total, if ties > 1 { draw() } else { 0 })?;
-    (feasible > 0).then_some((at, feasible))
+    let nth = if ties > 1 { draw() } else { 0 };
+    (feasible > 0).then(|| Some((groups.nth(shape, worths, total, nth)?, feasible)))?
 }
 
 /// The best of the nodes that fit by what is kept of them alone, and among how many; `None`: there is none.

@@ -6,16 +6,18 @@
 
 use super::across::Rules;
 use super::log::{Mark, Stale, What};
+use super::shape::{FITS, OUT, Shape};
 use super::sums::World;
 use super::tables::At;
 use super::topology::{Domain, KeyId};
 use rustc_hash::FxHashMap;
+use std::ops::Range;
 
 /// Groups at most, and nodes a group at least: else weighing groups saves nothing.
 const GROUPS_LIMIT: usize = 256;
 const NODES_A_GROUP: usize = 4;
 /// The worth of a group that may not be chosen.
-pub(super) const REFUSED: i64 = super::shape::OUT as i64;
+pub(super) const REFUSED: i64 = OUT as i64;
 
 /// The groups under one set of rules.
 #[derive(Debug)]
@@ -26,6 +28,10 @@ pub(super) struct Groups {
     hosts: bool,
     /// The group of each node.
     of: Vec<u16>,
+    /// Whether it fits, as the counts have it.
+    fits: Vec<bool>,
+    /// How many nodes of each group fit.
+    counts: Vec<usize>,
     /// For each of the keys the domain of each group.
     domains: Vec<Vec<Domain>>,
     known: FxHashMap<Box<[Domain]>, u16>,
@@ -36,10 +42,9 @@ pub(super) struct Groups {
 /// The best of the nodes that may be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Best {
-    /// How many may be chosen.
-    pub(super) feasible: usize,
-    /// The greatest total, and how many nodes have it.
+    /// The greatest total.
     pub(super) total: i64,
+    /// How many nodes have it.
     pub(super) ties: usize,
 }
 
@@ -55,59 +60,87 @@ impl Groups {
             domains: vec![Vec::new(); keys.len()],
             keys,
             of: Vec::new(),
+            fits: Vec::new(),
+            counts: Vec::new(),
             known: FxHashMap::default(),
             mark: None,
             many: false,
         }
     }
 
-    /// Brings it up to date.
-    pub(super) fn refresh(&mut self, world: &World<'_>) {
+    /// Brings it up to date, with what the shape says of each node by now.
+    pub(super) fn refresh(&mut self, shape: &Shape, world: &World<'_>) {
         if self.hosts {
             return;
         }
         let nodes = world.cluster.len();
         match Mark::advance(&mut self.mark, world.order, nodes, world.log) {
             Stale::Some(some) => {
-                self.of.resize(nodes, 0);
-                for (at, _) in some.iter().filter(|(_, what)| *what == What::Object) {
-                    self.place(*at, world);
+                self.resize(nodes);
+                for (at, what) in some.iter().filter(|(_, what)| *what != What::Versions) {
+                    self.look(*at, *what == What::Object, shape, world);
                 }
             }
             Stale::All => {
                 self.of.clear();
-                self.of.resize(nodes, 0);
+                self.fits.clear();
+                self.counts.clear();
                 self.domains.iter_mut().for_each(Vec::clear);
                 self.known.clear();
                 self.many = false;
-                (0..nodes).for_each(|at| self.place(at as At, world));
+                self.resize(nodes);
+                (0..nodes).for_each(|at| self.look(at as At, true, shape, world));
             }
         }
     }
 
-    fn place(&mut self, at: At, world: &World<'_>) {
+    fn resize(&mut self, nodes: usize) {
+        self.of.resize(nodes, 0);
+        self.fits.resize(nodes, false);
+    }
+
+    fn look(&mut self, at: At, moved: bool, shape: &Shape, world: &World<'_>) {
         if self.many {
             return;
         }
+        let place = at as usize;
+        let fits = shape.codes()[place] == FITS;
+        let before = std::mem::replace(&mut self.fits[place], fits);
+        if before {
+            self.counts[usize::from(self.of[place])] -= 1;
+        }
+        if moved {
+            match self.group(at, world) {
+                Some(group) => self.of[place] = group,
+                None => {
+                    self.many = true;
+                    return;
+                }
+            }
+        }
+        if fits {
+            self.counts[usize::from(self.of[place])] += 1;
+        }
+    }
+
+    /// The group of a node; `None`: it would be one too many.
+    fn group(&mut self, at: At, world: &World<'_>) -> Option<u16> {
         let domains: Box<[Domain]> =
             self.keys.iter().map(|key| world.topology.domains(*key)[at as usize]).collect();
+        if let Some(known) = self.known.get(&domains) {
+            return Some(*known);
+        }
         let next = self.known.len();
-        let group = match self.known.get(&domains) {
-            Some(known) => *known,
-            None if next >= GROUPS_LIMIT.min(world.cluster.len() / NODES_A_GROUP) => {
-                self.many = true;
-                return;
-            }
-            None => {
-                for (of_key, domain) in self.domains.iter_mut().zip(&domains) {
-                    of_key.push(*domain);
-                }
-                let group = u16::try_from(next).expect("the limit is less");
-                self.known.insert(domains, group);
-                group
-            }
-        };
-        self.of[at as usize] = group;
+        if next >= GROUPS_LIMIT.min(world.cluster.len() / NODES_A_GROUP) {
+            return None;
+        }
+        for (of_key, domain) in self.domains.iter_mut().zip(&domains) {
+            of_key.push(*domain);
+        }
+        let group = u16::try_from(next).expect("the limit is less");
+        self.counts.push(0);
+        self.known.insert(domains, group);
+        Some(group)
     }
 
     /// Whether nodes can be weighed by group.
@@ -125,40 +158,51 @@ impl Groups {
         self.keys.binary_search(&key).map_or(&[], |at| &self.domains[at])
     }
 
-    /// How many nodes of each group have a total.
-    pub(super) fn count(&self, totals: &[i32], counts: &mut Vec<usize>) {
-        counts.clear();
-        counts.resize(self.len(), 0);
-        for (total, group) in totals.iter().zip(&self.of) {
-            counts[usize::from(*group)] += usize::from(*total != super::shape::OUT);
-        }
+    /// How many nodes of each group fit.
+    pub(super) fn counts(&self) -> &[usize] {
+        &self.counts
     }
 
     /// The best nodes, where a node is worth its total and what its group is worth.
-    pub(super) fn best(&self, totals: &[i32], worths: &[i64]) -> Best {
-        let mut best = Best { feasible: 0, total: -1, ties: 0 };
-        for total in self.worth(totals, worths) {
-            // Scores are not negative: only what may not be chosen is less than nothing.
-            best.feasible += usize::from(total >= 0);
-            if total > best.total {
-                (best.total, best.ties) = (total, 1);
-            } else {
-                best.ties += usize::from(total == best.total);
+    pub(super) fn best(&self, shape: &Shape, worths: &[i64]) -> Best {
+        // Scores are not negative: only what may not be chosen is less than nothing.
+        let mut best = Best { total: -1, ties: 0 };
+        let most = most(worths);
+        for (block, kept) in shape.blocks().iter().enumerate() {
+            if i64::from(*kept) + most < best.total {
+                continue;
             }
-        }
-        if best.feasible == 0 {
-            best.ties = 0;
+            for (_, total) in self.worth(shape.block(block), shape, worths) {
+                if total > best.total {
+                    best = Best { total, ties: 1 };
+                } else {
+                    best.ties += usize::from(total == best.total);
+                }
+            }
         }
         best
     }
 
     /// The place of the `nth` node with this total.
-    pub(super) fn nth(&self, totals: &[i32], worths: &[i64], wanted: i64, nth: usize) -> Option<usize> {
-        let equals = self.worth(totals, worths).enumerate().filter(|(_, total)| *total == wanted);
-        equals.map(|(at, _)| at).nth(nth)
+    pub(super) fn nth(&self, shape: &Shape, worths: &[i64], wanted: i64, nth: usize) -> Option<usize> {
+        let most = most(worths);
+        let blocks = shape.blocks().iter().enumerate().filter(|(_, kept)| i64::from(**kept) + most >= wanted);
+        let nodes = blocks.flat_map(|(block, _)| self.worth(shape.block(block), shape, worths));
+        nodes.filter(|(_, total)| *total == wanted).map(|(at, _)| at).nth(nth)
     }
 
-    fn worth(&self, totals: &[i32], worths: &[i64]) -> impl Iterator<Item = i64> {
-        totals.iter().zip(&self.of).map(|(total, group)| i64::from(*total) + worths[usize::from(*group)])
+    fn worth(
+        &self,
+        places: Range<usize>,
+        shape: &Shape,
+        worths: &[i64],
+    ) -> impl Iterator<Item = (usize, i64)> {
+        let (totals, groups) = (&shape.totals()[places.clone()], &self.of[places.clone()]);
+        let nodes = places.zip(totals.iter().zip(groups));
+        nodes.map(|(at, (total, group))| (at, i64::from(*total) + worths[usize::from(*group)]))
     }
+}
+
+fn most(worths: &[i64]) -> i64 {
+    worths.iter().copied().max().unwrap_or(REFUSED)
 }

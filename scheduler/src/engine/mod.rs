@@ -212,7 +212,7 @@ impl Engine {
         across.used = self.uses;
         let Self { tables, topology, log, order, .. } = self;
         let world = World { cluster, tables, topology, log, order: *order };
-        across.value.refresh(kept.value.pod(), &world);
+        across.value.refresh(&kept.value, &world);
         decide::across(&kept.value, &mut across.value, &question, &world, &mut self.scratch)
     }
 
@@ -332,8 +332,9 @@ impl AcrossNodes {
         }
     }
 
-    /// Brings all sums up to date. `pod` stands for all of its shape.
-    fn refresh(&mut self, pod: &PodInfo, world: &World<'_>) {
+    /// Brings all sums up to date. The shape is up to date.
+    fn refresh(&mut self, shape: &Shape, world: &World<'_>) {
+        let pod = shape.pod();
         let Resolved { rules, required, preferred } = &self.resolved;
         for (sum, constraint) in self.spread.iter_mut().zip(required) {
             sum.refresh(world, |node| constraint.counts_among(node, pod, required));
@@ -346,7 +347,7 @@ impl AcrossNodes {
         for sum in others.chain(&mut self.wishes) {
             sum.refresh(world, |_| true);
         }
-        self.groups.refresh(world);
+        self.groups.refresh(shape, world);
     }
 }
 

@@ -20,8 +20,6 @@ pub(super) struct Scratch {
     pub(super) feasible: Vec<usize>,
     /// What each of those is worth.
     pub(super) totals: Vec<i64>,
-    /// How many nodes of each group fit.
-    pub(super) counts: Vec<usize>,
     /// What each group is worth.
     pub(super) groups: Vec<i64>,
     raw: Vec<i64>,

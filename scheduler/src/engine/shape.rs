@@ -12,6 +12,7 @@ use crate::cycle::Checks;
 use crate::failure::Rejections;
 use crate::framework::{ForPod, NodeCheck, NodeScore, Profile, Verdict};
 use crate::pod::PodInfo;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Says that a node fits.
@@ -257,6 +258,17 @@ impl Shape {
         &self.totals
     }
 
+    /// The best total of each block of nodes.
+    pub(super) fn blocks(&self) -> &[i32] {
+        &self.blocks
+    }
+
+    /// The places of the nodes of a block.
+    pub(super) fn block(&self, block: usize) -> Range<usize> {
+        let from = block * BLOCK;
+        from..(from + BLOCK).min(self.totals.len())
+    }
+
     /// Brings the columns up to date; answers false when the shape is one for the plain path.
     pub(super) fn refresh(
         &mut self,
@@ -353,9 +365,7 @@ impl Shape {
     }
 
     fn find_best_of(&mut self, block: usize) {
-        let from = block * BLOCK;
-        let to = (from + BLOCK).min(self.totals.len());
-        self.blocks[block] = self.totals[from..to].iter().copied().max().unwrap_or(OUT);
+        self.blocks[block] = self.totals[self.block(block)].iter().copied().max().unwrap_or(OUT);
     }
 
     /// The best total, and how many nodes have it.
@@ -369,13 +379,7 @@ impl Shape {
         let mut left = nth;
         for (block, equals) in self.equals_in_blocks(total) {
             if left < equals {
-                let from = block * BLOCK;
-                return self.totals[from..]
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, other)| **other == total)
-                    .nth(left)
-                    .map(|(at, _)| from + at);
+                return self.block(block).filter(|at| self.totals[*at] == total).nth(left);
             }
             left -= equals;
         }
@@ -385,9 +389,7 @@ impl Shape {
     fn equals_in_blocks(&self, total: i32) -> impl Iterator<Item = (usize, usize)> {
         let best = self.blocks.iter().enumerate().filter(move |(_, best)| **best == total);
         best.map(move |(block, _)| {
-            let from = block * BLOCK;
-            let to = (from + BLOCK).min(self.totals.len());
-            (block, self.totals[from..to].iter().filter(|other| **other == total).count())
+            (block, self.totals[self.block(block)].iter().filter(|other| **other == total).count())
         })
     }
 
