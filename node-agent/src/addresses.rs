@@ -182,6 +182,15 @@ impl Protocol {
     }
 }
 
+/// The bytes of an address, as in packets.
+#[must_use]
+pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,12 +9,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use component::args::{self, ClientArgs, LogArgs, duration};
 use component::clock::Clock;
+use component::informers::Informers;
 use component::metrics::Registry;
 use component::process::until_stopped;
 use component::tasks::Tasks;
 use k8s_openapi::api::core::v1::Taint;
 
 use crate::config::{CertificateAndKey, Config, PodNetwork, ResolvConf, RuntimeChoice};
+use crate::policy;
 use crate::proxy::{self, ProxyArgs};
 
 /// The node agent: runs the pods that the cluster assigned to this machine
@@ -26,12 +28,17 @@ pub struct Args {
     #[command(flatten)]
     pub log: LogArgs,
 
-    /// Run this part alone; without it pods are run, and Services programmed if --proxy-mode is given
+    /// Run this part alone; without it pods are run, Services programmed if --proxy-mode is given, and policies
+    /// enforced with --network-policy
     #[arg(long, value_name = "PART", value_enum)]
     pub only: Option<Part>,
 
     #[command(flatten)]
     pub proxy: ProxyArgs,
+
+    /// Enforce NetworkPolicies on the pods of this node, where its CNI plugin does not
+    #[arg(long)]
+    pub network_policy: bool,
 
     /// Name of the node; the machine's host name if absent
     #[arg(long, value_name = "NAME")]
@@ -127,8 +134,10 @@ pub struct Args {
 pub enum Part {
     /// The pods of the node.
     Pods,
-    /// Services, in the place of kube-proxy.
+    /// Services, in the place of kube-proxy; NetworkPolicies too with --network-policy.
     Proxy,
+    /// NetworkPolicies.
+    Policy,
 }
 
 /// A file named by a flag cannot be read.
@@ -194,24 +203,51 @@ impl Args {
 /// When a flag's file cannot be read, the API server's address is not known, or the agent does not start.
 pub async fn command(args: Args) -> anyhow::Result<()> {
     args.log.init();
-    if args.only == Some(Part::Proxy) || args.proxy.cleanup {
-        return proxy::command(&args.proxy, &args.client, args.hostname_override.as_deref()).await;
+    let (tasks, clock) = (Tasks::new(), Clock::start());
+    if args.proxy.cleanup {
+        policy::cleanup()?;
+        return Ok(proxy::cleanup(&args.proxy.read(args.hostname_override.as_deref())?.config, &clock)?);
     }
-    let (config, tasks, clock) = (args.config()?, Tasks::new(), Clock::start());
-    let client = args.client.client().await.context("cannot find the API server")?;
-    let agent = crate::run(config, client.clone(), clock.clone(), tasks.clone());
-    if args.only == Some(Part::Pods) || args.proxy.proxy_mode.is_none() {
-        return until_stopped(agent, tasks).await;
-    }
-    let asked = args.proxy.read(args.hostname_override.as_deref())?;
-    let proxy = proxy::run(asked.config, client, clock, Registry::of_process(), tasks.clone());
-    let both = async {
+    let runs = |part, asked: bool| args.only.map_or(asked, |only| only == part);
+    let (pods, proxy) = (runs(Part::Pods, true), runs(Part::Proxy, args.proxy.proxy_mode.is_some()));
+    let policy = args.network_policy || args.only == Some(Part::Policy);
+    let asked = proxy.then(|| args.proxy.read(args.hostname_override.as_deref())).transpose()?;
+    let mut flags = args.client.clone();
+    flags.kubeconfig = flags.kubeconfig.or_else(|| asked.as_ref()?.kubeconfig.clone());
+    let mut config = args.config()?;
+    let client = flags.client().await.context("cannot find the API server")?;
+    let policy = policy.then(|| {
+        let (guard, arrivals) = policy::guard();
+        config.guard = Some(guard);
+        let node_name = asked.as_ref().map_or(&config.node_name, |asked| &asked.config.node_name).clone();
+        let surroundings = policy::Surroundings {
+            informers: Informers::new(client.clone(), tasks.clone(), clock.clone()),
+            clock: clock.clone(),
+            registry: Registry::of_process(),
+            tasks: tasks.clone(),
+        };
+        policy::run(policy::Config { node_name, cleanup_at_end: false }, surroundings, arrivals)
+    });
+    let proxy = asked.map(|asked| {
+        proxy::run(asked.config, client.clone(), clock.clone(), Registry::of_process(), tasks.clone())
+    });
+    let agent = pods.then(|| crate::run(config, client, clock, tasks.clone()));
+    let all = async {
         tokio::select! {
-            ended = agent => ended.map_err(anyhow::Error::from),
-            ended = proxy => ended.map_err(anyhow::Error::from),
+            ended = of(agent) => ended.map_err(anyhow::Error::from),
+            ended = of(proxy) => ended.map_err(anyhow::Error::from),
+            ended = of(policy) => ended.map_err(anyhow::Error::from),
         }
     };
-    until_stopped(both, tasks).await
+    until_stopped(all, tasks).await
+}
+
+/// Runs a part if it is asked for; pends for ever if not.
+async fn of<P: Future>(part: Option<P>) -> P::Output {
+    match part {
+        Some(part) => part.await,
+        None => std::future::pending().await,
+    }
 }
 
 fn read(path: &std::path::Path) -> Result<Vec<u8>, FileError> {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Taint;
 
+use crate::policy::Guard;
+
 /// Everything the agent needs besides a client, a clock and a task set.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -35,6 +37,8 @@ pub struct Config {
     /// What the agent does for the network of pods; nothing where a network plug-in does it all.
     pub pod_network: Option<PodNetwork>,
     pub serving: Serving,
+    /// New pods wait for their network policies there.
+    pub guard: Option<Guard>,
 }
 
 /// What an agent does for a network of pods without a plug-in that spans nodes: pods of other Nodes are reached by
@@ -119,6 +123,7 @@ impl Config {
             max_pods: MAX_PODS,
             pod_cidr: None,
             pod_network: None,
+            guard: None,
             serving: Serving {
                 address: IpAddr::from([0, 0, 0, 0]),
                 port: KUBELET_PORT,

@@ -6,6 +6,7 @@
 
 mod addresses;
 mod agent;
+mod alone;
 mod args;
 mod config;
 pub mod containerd;
@@ -16,6 +17,7 @@ pub mod netlink;
 mod nftables;
 mod node;
 mod pods;
+pub mod policy;
 mod probes;
 pub mod proxy;
 mod routes;

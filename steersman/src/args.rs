@@ -85,6 +85,10 @@ pub(crate) struct Up {
     #[arg(long, value_name = "MODE", value_enum, default_value_t = ProxyMode::Nftables)]
     pub(crate) proxy_mode: ProxyMode,
 
+    /// Leave NetworkPolicies to somebody else. Without root or nf_tables nobody enforces them, and the log says so.
+    #[arg(long)]
+    pub(crate) disable_network_policy: bool,
+
     #[command(flatten)]
     pub(crate) log: component::args::LogArgs,
 }

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use component::informers::Informers;
 use component::tasks::Tasks;
 use node_agent::containerd::{Containerd, ContainerdConfig, gateway, keep_pod_cidr, pod_cidr};
+use node_agent::policy::{self, Guard, Surroundings};
 use node_agent::{Config, PodNetwork, RuntimeChoice, proxy};
 
 use crate::args::{ProxyMode, Up};
@@ -85,6 +87,9 @@ impl Machine {
         if args.simulated_nodes.is_some() {
             config.serving.port = 0;
         }
+        if args.simulated_nodes.is_none() && !args.disable_network_policy {
+            config.guard = Some(policies(&name, cluster, crew));
+        }
         let agent =
             node_agent::run(config, cluster.node_client(&name), crew.clock.clone(), crew.nodes.clone());
         crew.run("node agent", &crew.nodes, agent);
@@ -128,4 +133,23 @@ fn pod_addresses(args: &Up, ranges: &PodRanges, dir: &Path) -> std::io::Result<S
         keep_pod_cidr(dir, &asked.to_string())?;
     }
     pod_cidr(dir, &ranges.others)
+}
+
+/// Enforces network policies on this machine; answers where new pods wait for theirs. A kernel or a user that cannot
+/// is told of and no more.
+fn policies(node: &str, cluster: &ControlPlane, crew: &Crew) -> Guard {
+    let (guard, arrivals) = policy::guard();
+    let (clock, tasks) = (crew.clock.clone(), crew.nodes.clone());
+    // Of a control plane of ours everything that is needed is watched already.
+    let own = || Informers::new(cluster.client.clone(), tasks.clone(), clock.clone());
+    let informers = cluster.informers.clone().unwrap_or_else(own);
+    // The cluster ends with this process, and its policies with it.
+    let config = policy::Config { node_name: node.to_owned(), cleanup_at_end: true };
+    let surroundings = Surroundings { informers, clock, registry: cluster.registry(), tasks };
+    crew.nodes.spawn("network-policies", async move {
+        if let Err(error) = policy::run(config, surroundings, arrivals).await {
+            tracing::warn!(error = component::telemetry::chain(&error), "network policies are not enforced");
+        }
+    });
+    guard
 }

@@ -134,7 +134,7 @@ fn pick<'a>(random: &Random, from: &[&'a str]) -> &'a str {
 }
 
 /// Elements and sets without the order in which the kernel happens to hold them.
-fn normal(shown: &str) -> Vec<String> {
+pub(crate) fn normal(shown: &str) -> Vec<String> {
     let mut parts: Vec<String> = shown
         .split(['\n', ','])
         .map(|part| part.trim().trim_start_matches("elements = {").trim_end_matches('}').trim().to_owned())

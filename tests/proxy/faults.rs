@@ -119,7 +119,7 @@ fn without_permission_it_says_so_and_leaves_the_rules_alone() {
 }
 
 /// Takes every capability from the calling thread.
-fn give_up_capabilities() {
+pub(crate) fn give_up_capabilities() {
     const VERSION_3: u32 = 0x2008_0522;
     let header = [VERSION_3, 0];
     let none = [0_u32; 6];

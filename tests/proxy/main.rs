@@ -1,4 +1,5 @@
-//! The service proxy against real packets: one table of Services, asked over real sockets in network namespaces.
+//! The service proxy and network policies against real packets: tables of Services and of policies, asked over real
+//! sockets in network namespaces.
 //!
 //! Needs root. Each test builds its own small network (`network`), so that nothing of the machine is touched but
 //! namespaces and links with names of their own, which go when the test ends.
@@ -14,4 +15,6 @@ mod live;
 mod loss;
 mod namespace;
 mod network;
+mod policies;
+mod policy_diffs;
 mod table;

@@ -125,7 +125,7 @@ impl Network {
     }
 
     /// Answers every TCP connection and every UDP packet with the pod's name and the address it sees.
-    fn serve(&mut self, pod: &'static str) {
+    pub(crate) fn serve(&mut self, pod: &'static str) {
         for port in PORTS {
             let any = SocketAddr::new(IpAddr::from([0_u16; 8]), port);
             let (tcp, udp) = self.within(pod, move || {

@@ -99,7 +99,7 @@ fn slice(case: &Case, family: &str) -> EndpointSlice {
     .unwrap()
 }
 
-fn address(pod: &str, family: &str) -> String {
+pub(crate) fn address(pod: &str, family: &str) -> String {
     match (pod, family) {
         ("far", "IPv4") => "10.244.1.11".to_owned(),
         ("far", _) => "fd00:245::11".to_owned(),

@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use super::expression::{Expression, Register};
 use crate::addresses::{Cidr, Family};
 
-/// `NF_CT_STATE_BIT(IP_CT_NEW)`.
+/// `NF_CT_STATE_BIT` of `IP_CT_ESTABLISHED`, `IP_CT_RELATED`, `IP_CT_NEW`.
+const ESTABLISHED: u32 = 1 << 1;
+const RELATED: u32 = 1 << 2;
 const NEW: u32 = 1 << 3;
 
 pub(crate) fn compare(register: Register, equal: bool, value: &[u8]) -> Expression {
@@ -60,4 +62,23 @@ pub(crate) fn unless_bits(register: Register, bits: u32) -> Vec<Expression> {
         Expression::Bits { register, mask: bits.to_ne_bytes().to_vec(), xor: zero.to_vec() },
         compare(register, false, &zero),
     ]
+}
+
+/// The packet is not of a connection that both sides have seen, nor about one.
+pub(crate) fn unless_established() -> Vec<Expression> {
+    let into = Register(0);
+    let zero = 0_u32.to_ne_bytes();
+    let mask = (ESTABLISHED | RELATED).to_ne_bytes().to_vec();
+    vec![
+        Expression::State { into },
+        Expression::Bits { register: into, mask, xor: zero.to_vec() },
+        compare(into, true, &zero),
+    ]
+}
+
+/// The packet's source is no address of this node.
+pub(crate) fn unless_local_source() -> Vec<Expression> {
+    let into = Register(0);
+    let local = u32::from(nix::libc::RTN_LOCAL).to_ne_bytes();
+    vec![Expression::AddressType { source: true, into }, compare(into, false, &local)]
 }

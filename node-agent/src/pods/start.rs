@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use component::events::Type;
+use component::informers::Key;
 use k8s_openapi::api::core::v1 as core;
 
 use super::act::{Failed, RETRY};
@@ -29,6 +30,7 @@ impl Worker {
     ) -> Result<(), Failed> {
         let Some((container, target)) = find(pod, name, kind) else { return Err(Failed) };
         let Some(sandbox) = self.observed.ready_sandbox().cloned() else { return Err(Failed) };
+        self.guarded(pod).await?;
         let image = match self.image(pod, &container).await {
             Ok(image) => image,
             Err(ImageFailure::Ending) => return Err(Failed),
@@ -72,6 +74,24 @@ impl Worker {
             self.post_start(pod, &container, &id, hook).await;
         }
         Ok(())
+    }
+
+    /// Waits until network policies are in force for the pod's addresses.
+    async fn guarded(&mut self, pod: &core::Pod) -> Result<(), Failed> {
+        let node = Arc::clone(self.pods.node());
+        let own_network = pod.spec.as_ref().is_none_or(|spec| spec.host_network != Some(true));
+        let Some(guard) = node.config.guard.as_ref().filter(|_| own_network) else { return Ok(()) };
+        let (key, uid) = (Key::of(pod), self.uid.clone());
+        let waited = tokio::select! {
+            waited = guard.wait(key, uid, self.observed.addresses.clone()) => waited,
+            () = self.must_end() => return Err(Failed),
+        };
+        waited.map_err(|error| {
+            let of = self.pod_ref(Some(pod));
+            node.event(&of, None, Type::Warning, "FailedStart", error.to_string());
+            self.retry_later();
+            Failed
+        })
     }
 
     /// Remembers and tells why a container does not start.

@@ -5,7 +5,6 @@
 //! programmed, also while no proxy runs.
 
 mod backend;
-mod command;
 mod config;
 mod flags;
 mod follow;
@@ -19,7 +18,6 @@ mod stale;
 
 pub use crate::netlink::SyncError;
 pub use backend::{Backend, Report, Stale};
-pub use command::command;
 pub use config::{Config, DetectLocal, HEALTHZ_PORT, METRICS_PORT, Mode, NodePorts};
 pub use flags::{Asked, FlagError, ProxyArgs};
 pub use nftables::Nftables;

@@ -4,8 +4,6 @@
 //! the machine to others; what the kernel refuses is tried again, with everything compared, while what was in force
 //! stays. One proxy at a time in a network namespace: a second one waits until the first is gone.
 
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::Duration;
 
 use component::clock::Clock;
@@ -25,12 +23,11 @@ use super::metrics::Metrics;
 use super::model::{Changes, DataPlane};
 use super::nftables::Nftables;
 use super::stale;
+use crate::alone::alone;
 use crate::netlink::{self, Socket, SyncError};
 
-/// The name of the lock, an abstract socket: it belongs to a network namespace and goes with its process.
-const LOCK: &[u8] = b"steersman-proxy";
-/// Until the lock is tried again.
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
+/// The name of the lock.
+const LOCK: &str = "steersman-proxy";
 /// Pauses after a sync that failed double from the first to the last.
 const MIN_PAUSE: Duration = Duration::from_millis(500);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
@@ -65,8 +62,8 @@ pub async fn run(
     let state = State::new(clock.clone());
     tokio::select! {
         () = tasks.stopping() => Ok(()),
-        locked = lock() => {
-            let _held = locked?;
+        locked = alone(LOCK) => {
+            let _held = locked.map_err(ProxyError::Lock)?;
             // Here and not before: two back ends may not prepare the kernel at the same time.
             let worker = Worker::open(&config, &clock)?;
             let mode = worker.backend.name();
@@ -108,24 +105,6 @@ pub fn cleanup(config: &Config, clock: &Clock) -> Result<(), ProxyError> {
         }
     }
     Ok(())
-}
-
-/// Waits until this is the only proxy of the network namespace.
-async fn lock() -> Result<UnixListener, ProxyError> {
-    let name = SocketAddr::from_abstract_name(LOCK).map_err(ProxyError::Lock)?;
-    let mut told = false;
-    loop {
-        match UnixListener::bind_addr(&name) {
-            Ok(held) => return Ok(held),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                if !std::mem::replace(&mut told, true) {
-                    warn!("another proxy serves this network namespace: waiting until it ends");
-                }
-            }
-            Err(error) => return Err(ProxyError::Lock(error)),
-        }
-        tokio::time::sleep(LOCK_PAUSE).await;
-    }
 }
 
 /// What blocks: it works on a thread for that.

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use super::layout::{self, Entry, Shape};
+use crate::addresses::octets;
 use crate::nftables::{Data, Element, Verdict};
 use crate::proxy::model::{Endpoint, Family, Frontend, Masquerade, Policy, Protocol, Unserved};
 
@@ -120,13 +121,6 @@ fn endpoint_value(endpoint: &Endpoint) -> Box<[u8]> {
     value.extend(endpoint.port.to_be_bytes());
     value.extend([0, 0]);
     value.into()
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
 }
 
 fn address_of(family: Family, bytes: &[u8]) -> Option<(IpAddr, &[u8])> {
