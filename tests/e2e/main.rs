@@ -7,6 +7,7 @@ mod bad_starts;
 mod cluster;
 mod names;
 mod nodes;
+mod policies;
 mod ports;
 mod questions;
 mod reads;

@@ -17,4 +17,5 @@ mod namespace;
 mod network;
 mod policies;
 mod policy_diffs;
+mod policy_live;
 mod table;
