@@ -292,13 +292,18 @@ mod tests {
         }
         let text = registry.encode();
         for line in [
-            "scheduler_framework_extension_point_duration_seconds_count{extension_point=\"Filter\",status=\"Unschedulable\",profile=\"p\"} 3",
-            "scheduler_plugin_execution_duration_seconds_count{plugin=\"NodePorts\",extension_point=\"Filter\",status=\"Unschedulable\"} 3",
+            "scheduler_framework_extension_point_duration_seconds_count{extension_point=\"Filter\",status=\"Unschedulable\",profile=\"p\"} 4",
+            "scheduler_plugin_execution_duration_seconds_count{plugin=\"NodePorts\",extension_point=\"Filter\",status=\"Unschedulable\"} 4",
             "scheduler_plugin_evaluation_total{plugin=\"NodePorts\",extension_point=\"Filter\",profile=\"p\"} 150",
-            "scheduler_queueing_hint_execution_duration_seconds_count{plugin=\"NodePorts\",event=\"AssignedPodDelete\",hint=\"Queue\"} 3",
+            "scheduler_queueing_hint_execution_duration_seconds_count{plugin=\"NodePorts\",event=\"AssignedPodDelete\",hint=\"Queue\"} 4",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
         assert_eq!(Watch::OFF.point(Point::Score, |_: &u8| Code::Success, || 7), 7);
+        // Of two that come in turns each is measured.
+        let turns: Vec<bool> = (0..100).map(|_| metrics.plugins.cycle("p").measures()).collect();
+        let measured =
+            |first: usize| turns.iter().skip(first).step_by(2).filter(|measures| **measures).count();
+        assert!((4..=7).contains(&measured(0)) && (4..=7).contains(&measured(1)), "{turns:?}");
     }
 }

@@ -97,10 +97,12 @@ pub struct PluginMetrics {
     hints: Histograms,
     events: Histograms,
     /// Counters by plugin and point, with their profiles: looking one up by its labels costs more than what it counts.
-    known: Arc<Mutex<FxHashMap<(&'static str, Point), Vec<(String, Counter)>>>>,
+    known: Arc<Mutex<Known>>,
     cycles: Arc<AtomicU64>,
     changes: Arc<AtomicU64>,
 }
+
+type Known = FxHashMap<(&'static str, Point), Vec<(String, Counter)>>;
 
 impl PluginMetrics {
     pub(super) fn new(registry: &Registry) -> Self {
@@ -138,7 +140,7 @@ impl PluginMetrics {
 
     /// Watches one cycle.
     pub fn cycle<'m>(&'m self, profile: &'m str) -> Watch<'m> {
-        let measures = self.cycles.fetch_add(1, Ordering::Relaxed).is_multiple_of(MEASURED_ONE_OF);
+        let measures = its_turn(&self.cycles);
         Watch { metrics: Some(self), profile, measures }
     }
 
@@ -154,7 +156,7 @@ impl PluginMetrics {
 
     /// Runs what a change in the cluster causes.
     pub fn event<T>(&self, event: &'static str, run: impl FnOnce() -> T) -> T {
-        if !self.changes.fetch_add(1, Ordering::Relaxed).is_multiple_of(MEASURED_ONE_OF) {
+        if !its_turn(&self.changes) {
             return run();
         }
         let (out, seconds) = timed(run);
@@ -164,7 +166,7 @@ impl PluginMetrics {
 
     /// Asks a plugin whether a change helps a pod.
     pub fn hint(&self, plugin: &'static str, event: &'static str, ask: impl FnOnce() -> bool) -> bool {
-        if !self.changes.fetch_add(1, Ordering::Relaxed).is_multiple_of(MEASURED_ONE_OF) {
+        if !its_turn(&self.changes) {
             return ask();
         }
         let (helps, seconds) = timed(ask);
@@ -243,7 +245,7 @@ impl Watch<'_> {
             ("extension_point", point.label().to_owned()),
             ("status", ended(&out).label().to_owned()),
         ];
-        let nodes = u32::try_from(nodes.max(1)).map_or(f64::from(u32::MAX), f64::from);
+        let nodes = f64::from(u32::try_from(nodes.max(1)).unwrap_or(u32::MAX));
         metrics.executions.get_or_create(&labels).observe(seconds / nodes);
         out
     }
@@ -254,6 +256,12 @@ impl Watch<'_> {
             metrics.evaluated(plugin, point, self.profile, times as u64);
         }
     }
+}
+
+/// Whether the next one is measured. Spread by the golden ratio, so that of things that come in turns none is left out.
+fn its_turn(count: &AtomicU64) -> bool {
+    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+    count.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN) < u64::MAX / MEASURED_ONE_OF
 }
 
 fn timed<T>(run: impl FnOnce() -> T) -> (T, f64) {
