@@ -300,6 +300,10 @@ impl State {
     pub fn schedule_one(&mut self, now: Timestamp) -> bool {
         let Some((pod, history)) = self.queue.pop(now) else { return false };
         let Some(profile) = self.profiles.of(&pod) else { return true };
+        if let Some((gate, _)) = profile.gate_among(&pod, self.cache.snapshot()) {
+            self.queue.set_aside(&pod.uid, gate, now);
+            return true;
+        }
         if let Some(group) = pod.group() {
             self.cache.snapshot_mut().groups_mut().tried(&group, &pod.uid);
         }

@@ -70,7 +70,8 @@ pub fn explain(look: &Look, wanted: Option<&str>, by: By, now: Timestamp) -> Opt
 /// What would be decided now.
 pub fn outlook(case: &Case<'_>, wanted: Option<&str>) -> Outlook {
     let Case { pod, profile, cluster, .. } = *case;
-    let gate = profile.gate(pod).map(|(_, verdict)| joined(&verdict));
+    let gate = profile.gate(pod).or_else(|| profile.gate_among(pod, cluster));
+    let gate = gate.map(|(_, verdict)| joined(&verdict));
     let found = Checks::prepare(pod, profile, cluster).and_then(|checks| {
         let feasible = fitting(pod, &checks, cluster)?;
         Ok(scores::rank_these(pod, profile, cluster, &feasible, usize::MAX))

@@ -133,8 +133,14 @@ pub enum Scale {
 
 /// Keeps a pod out of the queue until it may be tried at all.
 pub trait Gate: Plugin {
-    /// `Never` with the reason while the pod has to wait.
+    /// `Never` with the reason while the pod has to wait, whatever else there is.
     fn admit(&self, pod: &PodInfo) -> Verdict;
+
+    /// `Never` with the reason while the pod has to wait for others. Asked when it would be tried; it is asked again
+    /// after a change that the plugin wants to know about.
+    fn admit_among(&self, _pod: &PodInfo, _cluster: &Snapshot) -> Verdict {
+        Verdict::Fits
+    }
 }
 
 /// Where a pod stands in the active queue: smaller goes first.

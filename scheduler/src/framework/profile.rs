@@ -4,6 +4,7 @@ use super::{
     Bind, Change, Filter, Gate, Lack, Order, Permit, Plugin, PreBind, Preempt, Rank, Reserve, Score, Subject,
     Verdict, Wakeup, WakeupSet,
 };
+use crate::cache::Snapshot;
 use crate::metrics::PluginMetrics;
 use crate::pod::PodInfo;
 use jiff::Timestamp;
@@ -161,12 +162,18 @@ impl Profile {
 
     /// The first gate that holds the pod back, with its reason.
     pub fn gate(&self, pod: &PodInfo) -> Option<(&'static str, Verdict)> {
-        self.enabled
-            .iter()
-            .filter(|enabled| enabled.points.gate)
-            .filter_map(|enabled| enabled.plugin.gate())
-            .map(|gate: &dyn Gate| (gate.name(), gate.admit(pod)))
-            .find(|(_, verdict)| !verdict.fits())
+        let mut verdicts = self.gates().map(|gate| (gate.name(), gate.admit(pod)));
+        verdicts.find(|(_, verdict)| !verdict.fits())
+    }
+
+    /// The first gate that holds the pod back until others have come, with its reason.
+    pub fn gate_among(&self, pod: &PodInfo, cluster: &Snapshot) -> Option<(&'static str, Verdict)> {
+        let mut verdicts = self.gates().map(|gate| (gate.name(), gate.admit_among(pod, cluster)));
+        verdicts.find(|(_, verdict)| !verdict.fits())
+    }
+
+    fn gates(&self) -> impl Iterator<Item = &dyn Gate> {
+        self.enabled.iter().filter(|enabled| enabled.points.gate).filter_map(|enabled| enabled.plugin.gate())
     }
 
     /// The rank of a pod in the active queue; without an ordering plugin the earlier goes first.

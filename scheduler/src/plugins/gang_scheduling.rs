@@ -1,14 +1,15 @@
 //! Starts the pods of a group together or not at all (KEP-4671): a pod is bound when `minCount` of its group have a
 //! node.
 //!
-//! It concerns pods with `spec.schedulingGroup`. Until enough of them are there none is tried. A pod that got a node
+//! It concerns pods with `spec.schedulingGroup`. Until enough of them are there they are held back, which is no attempt
+//! and costs nothing (upstream: PreEnqueue). A pod that got a node
 //! waits for the others, at most five minutes, as upstream's does; ours is also set back as soon as so many others fit
 //! nowhere that the gang cannot be complete, so that two halves of gangs do not keep room from each other. Pods of the
 //! gang are tried again when the first of them gets a node.
 
 use crate::cache::Snapshot;
 use crate::framework::{
-    Change, Filter, ForPod, Permission, Permit, Plugin, Reserve, Subject, Verdict, Wakeup,
+    Change, Filter, ForPod, Gate, Permission, Permit, Plugin, Reserve, Subject, Verdict, Wakeup,
 };
 use crate::groups::Standing;
 use crate::pod::{NodeName, PodInfo, Uid};
@@ -47,6 +48,10 @@ impl Plugin for GangScheduling {
         pod.group().is_none()
     }
 
+    fn gate(&self) -> Option<&dyn Gate> {
+        Some(self)
+    }
+
     fn filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }
@@ -60,18 +65,31 @@ impl Plugin for GangScheduling {
     }
 }
 
-impl Filter for GangScheduling {
-    fn for_pod<'a>(&'a self, pod: &'a PodInfo, cluster: &'a Snapshot) -> ForPod<'a> {
-        let Some(group) = pod.group() else { return ForPod::Nothing };
+impl Gate for GangScheduling {
+    fn admit(&self, _: &PodInfo) -> Verdict {
+        Verdict::Fits
+    }
+
+    fn admit_among(&self, pod: &PodInfo, cluster: &Snapshot) -> Verdict {
+        let Some(group) = pod.group() else { return Verdict::Fits };
         let why = match cluster.groups().standing(&group) {
             Standing::Unknown => {
                 format!("waiting for pods's pod group {:?} to appear in scheduling queue", group.name)
             }
             Standing::TooFew => TOO_FEW.to_owned(),
-            // A gang does not care about nodes: its pods are decided like all that are alike.
-            Standing::Hopeless | Standing::Waiting | Standing::Reached => return ForPod::Nothing,
+            Standing::Hopeless | Standing::Waiting | Standing::Reached => return Verdict::Fits,
         };
-        ForPod::Refuse(Verdict::Never(why.into()))
+        Verdict::Never(why.into())
+    }
+}
+
+/// For those who ask without a queue. A gang does not care about nodes: its pods are decided like all that are alike.
+impl Filter for GangScheduling {
+    fn for_pod<'a>(&'a self, pod: &'a PodInfo, cluster: &'a Snapshot) -> ForPod<'a> {
+        match self.admit_among(pod, cluster) {
+            Verdict::Fits => ForPod::Nothing,
+            refused => ForPod::Refuse(refused),
+        }
     }
 }
 

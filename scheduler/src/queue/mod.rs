@@ -211,6 +211,17 @@ impl Queue {
         Some(history)
     }
 
+    /// The pod that was taken is not to be tried yet: a gate holds it back until a change that the gate wants to know
+    /// about. That was no attempt.
+    pub fn set_aside(&mut self, uid: &Uid, gate: &'static str, now: Timestamp) {
+        let Some(&ticket) = self.tickets.get(uid) else { return };
+        let Some(entry) = self.entries.get_mut(&ticket) else { return };
+        entry.history.attempts -= 1;
+        entry.rejectors = vec![gate];
+        let wakes = self.profiles.wakeups(&entry.pod, &entry.rejectors);
+        self.put(ticket, Place::Gated { wakes }, "Gated", now);
+    }
+
     /// Something broke on the way: the pod is tried again after a back-off, whatever changes meanwhile. Answers its
     /// history; `None` when it waits no more.
     pub fn failed(&mut self, uid: &Uid, now: Timestamp) -> Option<History> {

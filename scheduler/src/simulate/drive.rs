@@ -92,8 +92,10 @@ impl Driven {
     }
 
     /// Why a pod waits that was never tried.
-    pub(super) fn held_back(profiles: &Profiles, pod: &PodInfo) -> Option<String> {
-        let (plugin, verdict) = profiles.of(pod)?.gate(pod)?;
+    pub(super) fn held_back(&self, profiles: &Profiles, pod: &PodInfo) -> Option<String> {
+        let profile = profiles.of(pod)?;
+        let held = profile.gate(pod).or_else(|| profile.gate_among(pod, self.state.cluster()));
+        let (plugin, verdict) = held?;
         Some(format!("held back by {plugin}: {}", verdict.reasons().join(", ")))
     }
 }

@@ -106,7 +106,7 @@ fn report(
                 .refused
                 .get(&uid)
                 .cloned()
-                .or_else(|| Driven::held_back(profiles, &PodInfo::new(pod.clone())))
+                .or_else(|| driven.held_back(profiles, &PodInfo::new(pod.clone())))
                 .or_else(|| Some(untried(profiles, pod))),
         };
         PodOutcome {
