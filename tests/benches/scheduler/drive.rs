@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use harness::bench::usage;
@@ -55,8 +55,6 @@ pub(crate) struct Extent {
 pub(crate) struct Outcome {
     /// Why the row could not be run, or its places are wrong.
     pub failure: Option<String>,
-    /// The server does not serve what the row is about, which is no fault of the scheduler's.
-    pub absent: bool,
     /// Pods before: asked for and reached.
     pub before: (usize, usize),
     pub measured: usize,
@@ -87,10 +85,6 @@ pub(crate) async fn run(row: &Row, extent: Extent) -> Outcome {
 async fn phases(row: &Row, extent: Extent, outcome: &mut Outcome) -> Result<()> {
     let cluster = Cluster::start(row.on_disk).await?;
     let mut client = cluster.client();
-    if row.measured.0 == Shape::Gang && client.get(GROUPS).await.is_err() {
-        outcome.absent = true;
-        bail!("this API server serves no PodGroup");
-    }
     prepare(&mut client, row, extent).await.context("setting up")?;
     before(&client, row, extent, outcome).await.context("pods before")?;
     measure(&cluster, row, extent, outcome).await.context("measured pods")?;

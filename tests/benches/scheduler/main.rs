@@ -83,9 +83,7 @@ fn main() -> Result<()> {
             let name = format!("{}, {nodes} nodes", row.name);
             say(&format!("  {}", line(&name, &outcome)));
             add(&mut report, row, nodes, &name, &outcome);
-            failed.extend(
-                outcome.failure.clone().filter(|_| !outcome.absent).map(|why| format!("{name}: {why}")),
-            );
+            failed.extend(outcome.failure.clone().map(|why| format!("{name}: {why}")));
             runs.push((*at, nodes, outcome));
         }
     }
@@ -164,7 +162,7 @@ fn apart(row: usize, nodes: usize, measured: usize, limit: Duration) -> Outcome 
 /// A row as it is shown while the others run.
 fn line(name: &str, outcome: &Outcome) -> String {
     match &outcome.failure {
-        Some(why) => format!("{name}: {}: {why}", outcome.verdict()),
+        Some(why) => format!("{name}: FAILED: {why}"),
         None => format!(
             "{name}: {:.0} pods/s, decision p50 {:.3} p99 {:.3} ms, {:.0} us CPU a pod, {:.0} MB; {}",
             outcome.rate(),
@@ -180,13 +178,7 @@ fn line(name: &str, outcome: &Outcome) -> String {
 fn add(report: &mut Report, row: &Row, nodes: usize, name: &str, outcome: &Outcome) {
     let mut note = row.shape(nodes, outcome.measured);
     if let Some(why) = &outcome.failure {
-        return report.add(
-            name,
-            0.0,
-            "pods/s",
-            &row.reference(),
-            &format!("{}: {why}; {note}", outcome.verdict()),
-        );
+        return report.add(name, 0.0, "pods/s", &row.reference(), &format!("FAILED: {why}; {note}"));
     }
     if outcome.before.1 < outcome.before.0 {
         note = format!(
@@ -249,10 +241,6 @@ impl Outcome {
     /// Pods bound a second.
     fn rate(&self) -> f64 {
         if self.seconds > 0.0 { self.bound as f64 / self.seconds } else { 0.0 }
-    }
-
-    fn verdict(&self) -> &'static str {
-        if self.absent { "NOT RUN" } else { "FAILED" }
     }
 
     /// Microseconds a pod.
