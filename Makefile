@@ -9,7 +9,8 @@ DATA_DIR ?= /var/lib/steersman
 PORT ?= 6443
 # What a node needs beside our binary, and what the tests build their images and networks with.
 PACKAGES_UP := containerd:containerd runc:runc iptables:iptables ip:iproute2 /usr/lib/cni/bridge:containernetworking-plugins
-PACKAGES_TEST := $(PACKAGES_UP) busybox:busybox-static socat:socat nft:nftables linux.uml:user-mode-linux kmod:kmod
+PACKAGES_TEST := $(PACKAGES_UP) busybox:busybox-static socat:socat nft:nftables linux.uml:user-mode-linux kmod:kmod \
+	qemu-system-x86_64:qemu-system-x86 strip:binutils
 
 .PHONY: help up build test lint bench bench-dns bench-proxy bench-scheduler fuzz-scheduler needs-up needs-test golden
 help:
@@ -53,4 +54,4 @@ golden: ## replay recorded upstream answers (../shared/golden) against our API s
 	tests/golden.sh
 
 needs-up: ; @tests/install.sh $(PACKAGES_UP)
-needs-test: ; @tests/install.sh $(PACKAGES_TEST)
+needs-test: ; @tests/install.sh $(PACKAGES_TEST) && tests/kernel.sh

@@ -81,8 +81,8 @@ pub(crate) struct Up {
     #[arg(long, value_name = "IP:PORT", conflicts_with = "nodes_only")]
     pub(crate) dns_listen: Option<SocketAddr>,
 
-    /// What programs Services on this machine. Without root or nf_tables they are left alone, and the log says so.
-    #[arg(long, value_name = "MODE", value_enum, default_value_t = ProxyMode::Nftables)]
+    /// What programs Services on this machine. Where nothing can, they are left alone, and the log says so.
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = ProxyMode::Auto)]
     pub(crate) proxy_mode: ProxyMode,
 
     /// Leave NetworkPolicies to somebody else. Without root or nf_tables nobody enforces them, and the log says so.
@@ -96,6 +96,8 @@ pub(crate) struct Up {
 /// What programs Services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum ProxyMode {
+    /// The first of the next two that the kernel can do.
+    Auto,
     Nftables,
     Ipvs,
     /// Nothing, or a proxy of your own.

@@ -10,14 +10,19 @@ use component::tasks::Tasks;
 use node_agent::containerd::{Containerd, ContainerdConfig, gateway, keep_pod_cidr, pod_cidr};
 use node_agent::policy::{self, Guard, Surroundings};
 use node_agent::{Config, PodNetwork, RuntimeChoice, proxy};
+use tokio::sync::watch;
 
 use crate::args::{ProxyMode, Up};
 use crate::control_plane::{ControlPlane, PodRanges};
 use crate::crew::Crew;
+use crate::dns::ClusterDns;
 use crate::progress::Progress;
 
 /// Simulated containers are running after this long, like real ones without a pull.
 const SIMULATED_START: Duration = Duration::from_millis(200);
+
+/// How long the start waits for Services to work.
+const SERVICES_LIMIT: Duration = Duration::from_secs(3);
 
 /// What runs containers here, before it has joined a cluster.
 pub(crate) struct Machine {
@@ -66,11 +71,11 @@ impl Machine {
         Ok(Some(Self { runtime, containerd: Some(containerd), nodes: 1, bridge, pod_cidr: Some(pod_cidr) }))
     }
 
-    pub(crate) fn join(
+    pub(crate) async fn join(
         &self,
         args: &Up,
         cluster: &ControlPlane,
-        cluster_dns: Option<IpAddr>,
+        cluster_dns: Option<ClusterDns>,
         crew: &Crew,
     ) -> anyhow::Result<()> {
         let name = node_name(args);
@@ -79,7 +84,8 @@ impl Machine {
         config.root_dir = data_dir.join("node");
         config.pod_logs_dir = data_dir.join("logs");
         config.serving.client_ca = Some(cluster.ca.clone().into_bytes());
-        config.cluster_dns = cluster_dns.into_iter().collect();
+        let services_work = args.simulated_nodes.is_none() && self.proxy(args, &name, cluster, crew).await;
+        config.cluster_dns = cluster_dns.map(|dns| dns.for_pods(services_work)).into_iter().collect();
         config.pod_cidr.clone_from(&self.pod_cidr);
         if self.containerd.is_some() {
             config.pod_network = Some(PodNetwork { masquerade: true, cleanup_at_end: true });
@@ -93,25 +99,25 @@ impl Machine {
         let agent =
             node_agent::run(config, cluster.node_client(&name), crew.clock.clone(), crew.nodes.clone());
         crew.run("node agent", &crew.nodes, agent);
-        if args.simulated_nodes.is_none() {
-            self.proxy(args, &name, cluster, crew);
-        }
         Ok(())
     }
 
-    /// Programs Services on this machine. A cluster without them is worth more than none, so a kernel or a user that
-    /// cannot is told of and no more.
-    fn proxy(&self, args: &Up, node: &str, cluster: &ControlPlane, crew: &Crew) {
+    /// Programs Services on this machine; answers whether they work by now. A cluster without them is worth more than
+    /// none, so a kernel or a user that cannot is told of and no more.
+    async fn proxy(&self, args: &Up, node: &str, cluster: &ControlPlane, crew: &Crew) -> bool {
         let mut config = proxy::Config::new(node);
         config.mode = match args.proxy_mode {
+            ProxyMode::Auto => proxy::Mode::Auto,
             ProxyMode::Nftables => proxy::Mode::Nftables,
             ProxyMode::Ipvs => proxy::Mode::Ipvs,
-            ProxyMode::None => return,
+            ProxyMode::None => return false,
         };
         config.detect_local = proxy::DetectLocal::NodeCidr;
         config.cluster_cidrs = self.pod_cidr.iter().filter_map(|range| range.parse().ok()).collect();
         // The cluster ends with this process, and its Services with it.
         config.cleanup_at_end = true;
+        let (programmed, mut work) = watch::channel(false);
+        config.programmed = Some(programmed);
         let (client, clock) = (cluster.proxy_client(), crew.clock.clone());
         let (registry, tasks) = (cluster.registry(), crew.nodes.clone());
         crew.nodes.spawn("proxy", async move {
@@ -119,6 +125,9 @@ impl Machine {
                 tracing::warn!(error = component::telemetry::chain(&error), "Services are not programmed");
             }
         });
+        // A proxy that cannot work lets go of its end; one that waits for another's end takes too long.
+        let work = tokio::time::timeout(SERVICES_LIMIT, work.wait_for(|programmed| *programmed)).await;
+        matches!(work, Ok(Ok(_)))
     }
 }
 

@@ -24,6 +24,7 @@ const NODES_READY: Duration = Duration::from_secs(120);
 /// Brings the cluster up, then waits until it is told to stop.
 pub(crate) async fn up(args: Up) -> anyhow::Result<()> {
     args.log.init();
+    dns::check(&args)?;
     let (progress, crew) = (Progress::start(), Crew::new());
     let outcome = tokio::select! {
         started = start(&args, &progress, &crew) => started.map(Some),
@@ -62,7 +63,7 @@ async fn start(
     let bridge = machine.as_ref().and_then(|machine| machine.bridge);
     let cluster_dns = dns::start(args, bridge, &cluster, progress, crew).await?;
     if let Some(machine) = &machine {
-        machine.join(args, &cluster, cluster_dns, crew)?;
+        machine.join(args, &cluster, cluster_dns, crew).await?;
         ready(&cluster.client, machine.nodes, crew).await?;
         progress.done(&format!("{} Ready", count(machine.nodes)));
     }

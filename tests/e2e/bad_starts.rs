@@ -49,6 +49,18 @@ fn a_data_directory_that_cannot_be_written_is_named() {
 }
 
 #[test]
+fn a_dns_address_that_pods_cannot_reach_is_refused_before_anything_starts() {
+    let folder = tempfile::tempdir().expect("folder");
+    let data = folder.path().join("data");
+    for listen in ["127.0.0.1:5353", "0.0.0.0:53"] {
+        let arguments = ["up", "--simulated-nodes", "1", "--dns-listen", listen];
+        let said = fails(command(&arguments, &data, free_port()));
+        assert!(said.contains(listen) && said.contains("neither loopback"), "{said}");
+        assert!(!data.exists(), "something was started");
+    }
+}
+
+#[test]
 fn unknown_flags_are_usage_errors() {
     let folder = tempfile::tempdir().expect("folder");
     let output = command(&["up", "--no-such-flag"], folder.path(), free_port()).output().expect("starts");

@@ -52,6 +52,11 @@ fn pods_and_services_of_one_machine_are_reached_from_the_other() {
     kubectl.run(&["wait", "--for=condition=Ready", "pod/one", "pod/two", "--timeout=60s"]);
     let nodes = kubectl.path(&["pods"], "{.items[*].spec.nodeName}");
     assert_eq!(nodes, "one two");
+    for (pod, _) in MACHINES {
+        // Services are programmed on both, so that pods ask the Service's address.
+        let file = kubectl.run(&["exec", pod, "--", "cat", "/etc/resolv.conf"]);
+        assert!(file.contains("nameserver 10.96.0.10\n"), "{file}");
+    }
 
     for (asker, _) in MACHINES {
         for (server, _) in MACHINES {

@@ -15,7 +15,7 @@ use crate::cpio::Archive;
 const INSIDE: &str = "STEERSMAN_TEST_IN_VIRTUAL_MACHINE";
 
 /// How long a guest may take, with its boot.
-const LIMIT_SECONDS: &str = "400";
+const LIMIT_SECONDS: &str = "900";
 
 const MEMORY: &str = "1024M";
 
@@ -36,8 +36,30 @@ const MODULES: &[&str] = &[
     "lib",
 ];
 
+/// What is loaded at the start. The rest would load by itself, but each module on demand is a program more to start.
+const LOADED: &[&str] = &[
+    "ipv6",
+    "veth",
+    "dummy",
+    "bridge",
+    "br_netfilter",
+    "nf_conntrack_netlink",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_nat",
+    "nft_masq",
+    "nft_numgen",
+    "nft_fib_ipv4",
+    "nft_fib_ipv6",
+    "nft_reject_ipv4",
+    "nft_reject_ipv6",
+    "sctp",
+];
+
 /// Programs that tests and the guest's start script call, and the package of each.
-const PROGRAMS: &[(&str, &str)] = &[("ip", "iproute2"), ("bridge", "iproute2"), ("kmod", "kmod")];
+const PROGRAMS: &[(&str, &str)] =
+    &[("ip", "iproute2"), ("bridge", "iproute2"), ("kmod", "kmod"), ("nft", "nftables")];
 
 /// What busybox does in the guest.
 const APPLETS: &[&str] = &["sh", "mount", "mkdir", "poweroff"];
@@ -170,11 +192,12 @@ fn root(kernel: &Kernel, scratch: &Path, arguments: &str) -> Vec<u8> {
 
 /// The guest's first process. It shows the exit code on the console, which is all that comes out.
 fn script(arguments: &str) -> String {
+    let loaded = LOADED.join(" ");
     format!(
         "#!/bin/sh\n\
          export PATH=/bin HOME=/root TMPDIR=/run RUST_BACKTRACE=1 {INSIDE}=1\n\
          mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmpfs /run; mount -t devtmpfs dev /dev\n\
-         mkdir -p /run/netns; ip link set lo up; modprobe -a ipv6 veth dummy bridge br_netfilter\n\
+         mkdir -p /run/netns; ip link set lo up; modprobe -a {loaded}\n\
          /bin/guest {arguments}\n\
          echo \"exit code $?\"; poweroff -f\n"
     )

@@ -9,6 +9,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, bind, connect, setsock
 use nix::sys::time::TimeVal;
 
 use crate::network::Network;
+use crate::sctp;
 
 /// Answers come at once or not at all: everything is on one machine.
 const PATIENCE: Duration = Duration::from_millis(700);
@@ -28,6 +29,7 @@ pub(crate) enum Answer {
 pub(crate) enum Way {
     Tcp,
     Udp,
+    Sctp,
 }
 
 /// Asks `to` from a place of the network, with a chosen source address where the place has several.
@@ -38,7 +40,7 @@ pub(crate) fn ask(network: &Network, from: &str, way: Way, source: Option<IpAddr
 /// Asks from the calling thread's namespace.
 pub(crate) fn here(way: Way, source: Option<IpAddr>, to: SocketAddr) -> Answer {
     let answered = match way {
-        Way::Tcp => tcp(source, to),
+        Way::Tcp | Way::Sctp => stream(way, source, to),
         Way::Udp => udp(source, to),
     };
     match answered {
@@ -53,9 +55,12 @@ pub(crate) fn here(way: Way, source: Option<IpAddr>, to: SocketAddr) -> Answer {
     }
 }
 
-fn tcp(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<String> {
+fn stream(way: Way, source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<String> {
     let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
-    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let fd = match way {
+        Way::Sctp => sctp::socket(to.is_ipv6())?,
+        _ => socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?,
+    };
     let patience = TimeVal::new(0, PATIENCE.as_micros() as i64);
     // The timeout for sending is the one for connecting as well.
     setsockopt(&fd, sockopt::SendTimeout, &patience)?;

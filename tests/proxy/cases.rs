@@ -87,7 +87,37 @@ pub(crate) fn cases() -> Vec<Case> {
     all.extend(outside());
     all.extend(sources_and_addresses());
     all.extend(v6());
+    if crate::sctp::is_here() {
+        all.extend(sctp());
+    }
     all
+}
+
+/// For kernels that have SCTP.
+fn sctp() -> Vec<Case> {
+    let ask = |from, to, expect| Question { way: Way::Sctp, ..ask(from, to, expect) };
+    let ports = json!([{"name": "sctp", "port": 36412, "protocol": "SCTP", "nodePort": 30412}]);
+    vec![
+        case(
+            "SCTP on a cluster IP",
+            cluster_ip("10.96.0.60", &json!({"ports": ports})),
+            BOTH,
+            vec![
+                ask("pod3", "10.96.0.60:36412", Answers(BOTH, "10.244.0.13")),
+                ask("outside", "10.96.0.60:36412", Answers(BOTH, BRIDGE)),
+                ask("node", "10.96.0.60:36412", Answers(BOTH, BRIDGE)),
+            ],
+        ),
+        case(
+            "SCTP on a node port",
+            cluster_ip("10.96.0.61", &json!({"type": "NodePort", "ports": ports})),
+            BOTH,
+            vec![
+                ask("outside", "192.168.50.1:30412", Answers(BOTH, BRIDGE)),
+                ask("pod3", "10.96.0.61:36412", Answers(BOTH, "10.244.0.13")),
+            ],
+        ),
+    ]
 }
 
 fn inside() -> Vec<Case> {

@@ -18,9 +18,9 @@ use component::clock::Clock;
 use component::informers::Key;
 use harness::uml;
 use node_agent::netlink::{Protocol, Socket, conntrack};
-use node_agent::proxy::ipvs::{Ipvs, Options};
+use node_agent::proxy::ipvs::Options;
 use node_agent::proxy::model::{Changes, DataPlane, EndpointSlice, Service, plan_service};
-use node_agent::proxy::{Backend, Nftables, Report, SyncError};
+use node_agent::proxy::{Backend, Mode, Report, Switching};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -45,7 +45,6 @@ const PAUSE: Duration = Duration::from_millis(150);
 /// For the proxy to program a wish, started anew.
 const PROGRAMMED: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 12;
-
 #[test]
 fn nftables_loses_nothing() {
     scenario("nftables");
@@ -105,10 +104,10 @@ fn scenario(mode: &str) {
     counts.over.store(true, Relaxed);
     clients.into_iter().for_each(|client| client.join().expect("a client"));
     drop(driver);
-    report(mode, kills, &counts);
+    report(&format!("{mode}: {ROUNDS} changes of backends, {kills} kills of the proxy"), &counts);
 }
 
-fn report(mode: &str, kills: usize, counts: &Counts) {
+fn report(what: &str, counts: &Counts) {
     let read = |count: &AtomicUsize| count.load(Relaxed);
     let (opened, open_lost) = (read(&counts.opened), read(&counts.open_lost));
     let (kept, exchanges, kept_lost) =
@@ -116,8 +115,7 @@ fn report(mode: &str, kills: usize, counts: &Counts) {
     let (datagrams, retried, lost) =
         (read(&counts.datagrams), read(&counts.datagrams_retried), read(&counts.datagrams_lost));
     harness::bench::say(&format!(
-        "\n{} {mode}: {ROUNDS} changes of backends, {kills} kills of the proxy: {opened} connections opened, {open_lost} \
-         lost; {kept} connections kept over {exchanges} exchanges, {kept_lost} lost; {datagrams} UDP exchanges, \
+        "\n{} {what}: {opened} connections opened, {open_lost} lost; {kept} connections kept over {exchanges} exchanges, {kept_lost} lost; {datagrams} UDP exchanges, \
          {retried} sent twice, {lost} lost",
         uml::FIGURE,
     ));
@@ -255,13 +253,8 @@ fn echo(mut stream: TcpStream) {
 /// From a pod and from outside: one that opens connections, three that keep theirs, two that exchange datagrams.
 fn clients(network: &Network, counts: &Arc<Counts>) -> Vec<JoinHandle<()>> {
     let to: SocketAddr = SERVICE.parse().expect("an address");
-    let mut all = Vec::new();
+    let mut all = keepers(network, counts);
     for place in ["pod3", "outside"] {
-        for _ in 0..3 {
-            let stream = network.within(place, || connect(to)).expect("the service answers");
-            let counts = Arc::clone(counts);
-            all.push(std::thread::spawn(move || keep(stream, &counts)));
-        }
         // Threads start in the place, and sockets made later are of the place.
         for client in [open, exchange_anew, exchange] {
             let counts = Arc::clone(counts);
@@ -269,6 +262,17 @@ fn clients(network: &Network, counts: &Arc<Counts>) -> Vec<JoinHandle<()>> {
         }
     }
     all
+}
+
+/// From a pod and from outside: three that keep their connections.
+fn keepers(network: &Network, counts: &Arc<Counts>) -> Vec<JoinHandle<()>> {
+    let to: SocketAddr = SERVICE.parse().expect("an address");
+    let keeper = |place| {
+        let stream = network.within(place, || connect(to)).expect("the service answers");
+        let counts = Arc::clone(counts);
+        std::thread::spawn(move || keep(stream, &counts))
+    };
+    ["pod3", "pod3", "pod3", "outside", "outside", "outside"].into_iter().map(keeper).collect()
 }
 
 fn connect(to: SocketAddr) -> std::io::Result<TcpStream> {
@@ -352,7 +356,10 @@ fn proxy(path: &Path) -> ! {
     let mut plane = DataPlane::new(settings());
     let mut changes = Changes::everything();
     let first = std::fs::read_to_string(path).expect("the wish");
-    let mut backend = make(first.split(' ').next().unwrap_or_default()).expect("the back end works here");
+    let mode = if first.starts_with("ipvs") { Mode::Ipvs } else { Mode::Nftables };
+    let options = Options { grace: Duration::from_secs(600), ..Options::default() };
+    let mut backend = Switching::open(mode, &options, &Clock::start()).expect("the back end works here");
+    assert!(first.starts_with(backend.name()), "the back end is {}", backend.name());
     let mut conntrack = Socket::open(Protocol::Netfilter).expect("a socket");
     let (mut last, mut again_at) = (String::new(), None);
     loop {
@@ -371,14 +378,6 @@ fn proxy(path: &Path) -> ! {
         std::fs::write(path.with_extension("done"), &wish).expect("say that it is done");
         last = wish;
     }
-}
-
-fn make(mode: &str) -> Result<Box<dyn Backend>, SyncError> {
-    let options = Options { grace: Duration::from_secs(600), ..Options::default() };
-    Ok(match mode {
-        "ipvs" => Box::new(Ipvs::new(options, Clock::start())?),
-        _ => Box::new(Nftables::open()?),
-    })
 }
 
 fn delete_stale(socket: &mut Socket, report: &Report) {

@@ -18,4 +18,5 @@ mod network;
 mod policies;
 mod policy_diffs;
 mod policy_live;
+mod sctp;
 mod table;

@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::sctp;
+
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
@@ -124,7 +126,8 @@ impl Network {
         File::open(format!("/run/netns/{}", self.namespace(place))).expect("the namespace is there")
     }
 
-    /// Answers every TCP connection and every UDP packet with the pod's name and the address it sees.
+    /// Answers every connection (of SCTP too where the kernel has it) and every UDP packet with the pod's name and the
+    /// address it sees.
     pub(crate) fn serve(&mut self, pod: &'static str) {
         for port in PORTS {
             let any = SocketAddr::new(IpAddr::from([0_u16; 8]), port);
@@ -132,8 +135,11 @@ impl Network {
                 let tcp = TcpListener::bind(any).expect("the pod's port is free");
                 (tcp, UdpSocket::bind(any).expect("the pod's port is free"))
             });
-            let stop = Arc::clone(&self.stop);
-            self.servers.push(std::thread::spawn(move || answer_tcp(pod, &tcp, &stop)));
+            for listener in [Some(tcp), self.within(pod, move || sctp::listener(port))].into_iter().flatten()
+            {
+                let stop = Arc::clone(&self.stop);
+                self.servers.push(std::thread::spawn(move || answer_streams(pod, &listener, &stop)));
+            }
             let stop = Arc::clone(&self.stop);
             self.servers.push(std::thread::spawn(move || answer_udp(pod, &udp, &stop)));
         }
@@ -150,7 +156,7 @@ impl Drop for Network {
     }
 }
 
-fn answer_tcp(pod: &str, listener: &TcpListener, stop: &AtomicBool) {
+fn answer_streams(pod: &str, listener: &TcpListener, stop: &AtomicBool) {
     use std::io::Write as _;
     let patience = TimeVal::new(0, PATIENCE.as_micros() as i64);
     setsockopt(listener, sockopt::ReceiveTimeout, &patience).expect("a socket option");

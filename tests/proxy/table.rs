@@ -4,8 +4,12 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use component::clock::Clock;
 use component::informers::Key;
+use harness::vm;
+use node_agent::proxy::ipvs::{Ipvs, Options};
 use node_agent::proxy::model::{
     Changes, DataPlane, EndpointSlice, NodeFacts, Service, ServicePlan, Settings, plan_service,
 };
@@ -15,11 +19,33 @@ use serde_json::{Value, json};
 use crate::ask::{Answer, ask};
 use crate::cases::{Case, Expect, Question, cases, settings};
 use crate::network::{Network, PORTS};
+use crate::sctp;
 
 /// Questions until everybody who should answer has; that two of three never do is one in a million then.
 const MOST_TRIES: usize = 60;
 /// Questions in which nobody else may answer.
 const LEAST_TRIES: usize = 6;
+
+/// The whole table once more where the kernel has SCTP too, on both back ends; IPVS with its sets in nf_tables.
+#[test]
+fn both_answer_as_the_table_says_on_one_kernel_with_sctp() {
+    vm::in_guest("table::both_answer_as_the_table_says_on_one_kernel_with_sctp", || {
+        assert!(sctp::is_here(), "the guest's kernel has SCTP");
+        let network = Network::start();
+        let mut nftables = network.within("node", || Nftables::open().unwrap());
+        let mut wrong = run(&network, &mut nftables);
+        nftables.cleanup().unwrap();
+        let options = Options { grace: Duration::ZERO, ..Options::default() };
+        let mut ipvs = network.within("node", || Ipvs::new(options, Clock::start()).unwrap());
+        wrong.extend(network.within("node", || run(&network, &mut ipvs)));
+        assert!(wrong.is_empty(), "{} answers are wrong:\n{}", wrong.len(), wrong.join("\n"));
+        let sets = listed(&network);
+        assert!(sets.contains("steersman-ipvs"), "IPVS has its sets in nf_tables: {sets}");
+        network.within("node", || ipvs.cleanup()).unwrap();
+        let sets = listed(&network);
+        assert!(!sets.contains("steersman"), "cleanup leaves nothing: {sets}");
+    });
+}
 
 #[test]
 fn nftables_answers_as_the_table_says() {
@@ -92,7 +118,8 @@ fn slice(case: &Case, family: &str) -> EndpointSlice {
         json!({"name": "s-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "s"}});
     let ports = json!([{"name": "", "port": PORTS[0], "protocol": "TCP"},
         {"name": "other", "port": PORTS[1], "protocol": "TCP"},
-        {"name": "udp", "port": PORTS[0], "protocol": "UDP"}]);
+        {"name": "udp", "port": PORTS[0], "protocol": "UDP"},
+        {"name": "sctp", "port": PORTS[0], "protocol": "SCTP"}]);
     serde_json::from_value(
         json!({"metadata": metadata, "addressType": family, "endpoints": endpoints, "ports": ports}),
     )

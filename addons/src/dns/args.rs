@@ -1,8 +1,9 @@
 //! Flags of the DNS server, and the server as a process of its own.
 //!
-//! Promise: one wrong flag gives one sentence. Health, readiness and metrics are served on one port, CoreDNS's of
-//! metrics.
+//! Promise: one wrong flag gives one sentence. Metrics, health and readiness are served where CoreDNS serves them, so
+//! that its probes and dashboards stay as they are.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,9 +16,11 @@ use component::metrics::Registry;
 use component::process::until_stopped;
 use component::random::Random;
 use component::ready::Readiness;
-use component::serve::{Health, serve};
+use component::serve::{Endpoints, Health, Pages, serve_pages};
 use component::tasks::Tasks;
 use hickory_proto::rr::Name;
+use http::StatusCode;
+use serde_json::json;
 
 use super::cache::Limits;
 use super::resolv_conf::PORT;
@@ -85,13 +88,21 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration)]
     pub cache_denial_ttl: Duration,
 
-    /// Address of the server for /livez, /readyz and /metrics
+    /// Address of the servers for health, readiness and metrics
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub metrics_address: IpAddr,
 
-    /// Port of that server; 0 for none
+    /// Port of /metrics, /livez and /readyz; 0 for none
     #[arg(long, value_name = "PORT", default_value_t = 9153)]
     pub metrics_port: u16,
+
+    /// Port of /health, as CoreDNS has it; 0 for none
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub health_port: u16,
+
+    /// Port of /ready, as CoreDNS has it; 0 for none
+    #[arg(long, value_name = "PORT", default_value_t = 8181)]
+    pub ready_port: u16,
 }
 
 impl Args {
@@ -128,13 +139,16 @@ pub async fn command(args: Args) -> anyhow::Result<()> {
     let surroundings =
         Surroundings { informers, clock, registry: registry.clone(), random: Random::from_entropy() };
     let dns = Dns::start(args.config(), &surroundings, &tasks)?;
-    if args.metrics_port != 0 {
-        let health = Health::new(Readiness::new());
-        health.ready("kubernetes", move || {
-            if dns.is_synced() { Ok(()) } else { Err("the cluster's objects are not listed yet".to_owned()) }
-        });
-        let address = SocketAddr::new(args.metrics_address, args.metrics_port);
-        let address = serve(address, None, health, registry, &tasks).await?;
+    let health = Health::new(Readiness::new());
+    let pages = corefile_pages(&dns);
+    health.ready("kubernetes", move || {
+        if dns.is_synced() { Ok(()) } else { Err("the cluster's objects are not listed yet".to_owned()) }
+    });
+    let endpoints = Endpoints::new(health, registry).with(pages);
+    let ports = BTreeSet::from([args.metrics_port, args.health_port, args.ready_port]);
+    for port in ports.into_iter().filter(|port| *port != 0) {
+        let address = SocketAddr::new(args.metrics_address, port);
+        let address = serve_pages(address, None, endpoints.clone(), &tasks).await?;
         tracing::info!(%address, "serving health and metrics");
     }
     let stopping = tasks.stopping();
@@ -146,6 +160,20 @@ pub async fn command(args: Args) -> anyhow::Result<()> {
         tasks,
     )
     .await
+}
+
+/// CoreDNS's plugins health and ready: as long as it answers at all, and with the names of the plugins that are not.
+fn corefile_pages(dns: &Dns) -> Pages {
+    let (pages, dns) = (Pages::default(), dns.clone());
+    pages.add("/health", |_| async { (StatusCode::OK, json!("OK")) });
+    pages.add("/ready", move |_| {
+        let (status, text) = match dns.is_synced() {
+            true => (StatusCode::OK, "OK"),
+            false => (StatusCode::SERVICE_UNAVAILABLE, "kubernetes"),
+        };
+        async move { (status, json!(text)) }
+    });
+    pages
 }
 
 fn domain(text: &str) -> Result<Name, String> {

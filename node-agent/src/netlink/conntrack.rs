@@ -17,6 +17,7 @@ const DELETE: u16 = SUBSYSTEM | 2;
 
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
+const STATUS: u16 = 3;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
 
@@ -59,6 +60,24 @@ pub struct Flow {
     pub id: u32,
     /// The zone; 0 but for special set-ups.
     pub zone: u16,
+    /// `IPS_*`.
+    pub status: u32,
+}
+
+/// `IPS_SRC_NAT` and `IPS_DST_NAT`: netfilter translates an end of the flow.
+pub const SOURCE_TRANSLATED: u32 = 1 << 4;
+pub const DESTINATION_TRANSLATED: u32 = 1 << 5;
+
+impl Flow {
+    /// Whether IPVS leads it. It translates on its own and only tells conntrack where the answers come from or go to.
+    #[must_use]
+    pub fn is_led_by_ipvs(&self) -> bool {
+        let (original, reply) = (&self.original, &self.reply);
+        let to = (original.destination, original.destination_port) != (reply.source, reply.source_port);
+        // An answer that found no flow made this one, the other way round.
+        let from = (original.source, original.source_port) != (reply.destination, reply.destination_port);
+        (to && self.status & DESTINATION_TRANSLATED == 0) || (from && self.status & SOURCE_TRANSLATED == 0)
+    }
 }
 
 /// All flows of protocol `protocol`, of IPv6 or of IPv4.
@@ -133,6 +152,7 @@ fn read(message: &Message<'_>) -> Option<Flow> {
         reply: read_tuple(find(body, TUPLE_REPLY)?.value)?,
         id: find(body, ID)?.be32()?,
         zone: find(body, ZONE).and_then(|zone| zone.be16()).unwrap_or(0),
+        status: find(body, STATUS).and_then(|status| status.be32()).unwrap_or(0),
     })
 }
 
@@ -184,7 +204,22 @@ mod tests {
             reply: tuple(endpoint, client, 5353, 4000),
             id: 0xdead_beef,
             zone: 0,
+            status: 0,
         }
+    }
+
+    #[test]
+    fn flows_of_ipvs_are_known_by_what_netfilter_did_not_do() {
+        let service = flow("10.0.0.1", "10.96.0.10", "10.244.0.7");
+        assert!(service.is_led_by_ipvs());
+        let masqueraded = Flow { status: SOURCE_TRANSLATED, ..service };
+        assert!(masqueraded.is_led_by_ipvs());
+        assert!(!Flow { status: DESTINATION_TRANSLATED, ..service }.is_led_by_ipvs());
+        let turned = Flow { original: service.reply, reply: service.original, ..service };
+        assert!(turned.is_led_by_ipvs());
+        let mut plain = flow("10.0.0.1", "10.244.0.7", "10.244.0.7");
+        plain.reply.source_port = plain.original.destination_port;
+        assert!(!plain.is_led_by_ipvs());
     }
 
     #[test]

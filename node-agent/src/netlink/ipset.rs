@@ -16,6 +16,7 @@ const DESTROY_SET: u16 = SUBSYSTEM | 3;
 const SWAP: u16 = SUBSYSTEM | 6;
 const ADD: u16 = SUBSYSTEM | 9;
 const DELETE: u16 = SUBSYSTEM | 10;
+const HEADER: u16 = SUBSYSTEM | 12;
 const GET_BY_NAME: u16 = SUBSYSTEM | 14;
 
 const PROTOCOL_VERSION: u8 = 7;
@@ -140,6 +141,11 @@ pub fn index_of(socket: &mut Socket, name: &str) -> Result<u16, Error> {
         index = find(body, ATTR_INDEX).and_then(|index| index.be16());
     })?;
     index.ok_or(Error::Silent)
+}
+
+/// Asks for a set by its name; refused if there is none.
+pub fn list_header(batch: &mut Batch, name: &str) {
+    message(batch, HEADER, name, |_| ());
 }
 
 fn message(batch: &mut Batch, command: u16, name: &str, rest: impl FnOnce(&mut Writer<'_>)) {

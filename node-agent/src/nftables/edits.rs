@@ -109,6 +109,12 @@ impl Edits {
         self.gone.push(name);
     }
 
+    /// Takes what is to be put into a set out of the edits of a table that is not there yet, for a transaction of its own.
+    pub(crate) fn put_off(&mut self, set: &'static str) -> Self {
+        let later = if self.add_table { self.added.remove(set) } else { None };
+        Self { added: later.into_iter().map(|elements| (set, elements)).collect(), ..Self::default() }
+    }
+
     /// How many elements, chains and rules are added, and how many removed.
     pub(crate) fn sizes(&self) -> (usize, usize) {
         let elements = |all: &BTreeMap<_, Vec<Element>>| -> usize { all.values().map(Vec::len).sum() };

@@ -105,6 +105,17 @@ impl Kernel {
         Ok(self.generation != Some(now))
     }
 
+    /// Whether a table is there, in any family and layout.
+    pub(crate) fn has(&mut self, table: &Table) -> Result<bool, SyncError> {
+        for family in self.families.clone() {
+            let tables = codec::read_tables(&mut self.socket, family).map_err(failed("read the tables"))?;
+            if tables.iter().any(|(name, _)| name == table.name) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Takes a table away in all families, if it is there.
     pub(crate) fn remove(&mut self, table: &Table) -> Result<(), SyncError> {
         let mut transaction = Transaction::new();

@@ -31,6 +31,14 @@ pub trait Backend: Send {
     /// When the kernel cannot be asked.
     fn is_disturbed(&mut self) -> Result<bool, SyncError>;
 
+    /// Lets go, one step a call, after another back end has programmed everything: what is established goes on, what is
+    /// new is the other's. Nothing is left once the report does not ask to be called again.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses; the step is to be tried again.
+    fn hand_over(&mut self, desired: &DataPlane) -> Result<Report, SyncError>;
+
     /// Takes away everything that this back end ever made.
     ///
     /// # Errors

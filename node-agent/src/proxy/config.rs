@@ -5,6 +5,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::ipvs;
 use super::model::{Cidr, Family, NodeFacts, PodDetection, Settings};
 
@@ -29,6 +31,8 @@ pub struct Config {
     /// `/metrics` and `/proxyMode`; `None` for no server.
     pub metrics: Option<SocketAddr>,
     pub ipvs: ipvs::Options,
+    /// Told once Services work, after the first sync.
+    pub programmed: Option<watch::Sender<bool>>,
     /// Take everything away when told to stop. A proxy of its own leaves all in force, so that its successor finds it.
     pub cleanup_at_end: bool,
 }
@@ -36,9 +40,24 @@ pub struct Config {
 /// Which back end programs the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
+    /// The first of `nftables` and `ipvs` that the kernel can do.
     #[default]
+    Auto,
     Nftables,
+    /// `nftables` takes its place where the kernel has no IPVS, as upstream falls back to iptables.
     Ipvs,
+}
+
+impl Mode {
+    /// As flags and files name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Nftables => "nftables",
+            Self::Ipvs => "ipvs",
+        }
+    }
 }
 
 /// How connections of pods are told from others.
@@ -87,6 +106,7 @@ impl Config {
             healthz: Some(SocketAddr::from(([0, 0, 0, 0], HEALTHZ_PORT))),
             metrics: Some(SocketAddr::from(([127, 0, 0, 1], METRICS_PORT))),
             ipvs: ipvs::Options::default(),
+            programmed: None,
             cleanup_at_end: false,
         }
     }

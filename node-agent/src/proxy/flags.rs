@@ -16,7 +16,7 @@ use super::model::Cidr;
 /// Flags of the proxy. All are optional, so that a file can say the same.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ProxyArgs {
-    /// What programs Services: nftables or ipvs
+    /// What programs Services: nftables, ipvs, or auto for the first of them that the kernel can do
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub proxy_mode: Option<Mode>,
 
@@ -274,7 +274,9 @@ impl File {
         }
         // In mode ipvs upstream takes masquerading from `iptables`.
         let (masquerading, minimum, period) = match config.mode {
-            Mode::Nftables => (&self.nftables, &self.nftables.min_sync_period, &self.nftables.sync_period),
+            Mode::Nftables | Mode::Auto => {
+                (&self.nftables, &self.nftables.min_sync_period, &self.nftables.sync_period)
+            }
             Mode::Ipvs => (&self.iptables, &self.ipvs.min_sync_period, &self.ipvs.sync_period),
         };
         config.masquerade_all = masquerading.masquerade_all;
@@ -308,11 +310,12 @@ fn set<T>(field: &mut T, value: Option<T>) {
 
 fn mode(text: &str) -> Result<Mode, String> {
     match text {
+        "" | "auto" => Ok(Mode::Auto),
         "nftables" => Ok(Mode::Nftables),
         "ipvs" => Ok(Mode::Ipvs),
         // What it does can be had; how it does it cannot.
         "iptables" => Err("iptables is not one of the modes: take nftables or ipvs".to_owned()),
-        _ => Err("take nftables or ipvs".to_owned()),
+        _ => Err("take auto, nftables or ipvs".to_owned()),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod model;
 mod nftables;
 mod run;
 mod stale;
+mod switch;
 
 pub use crate::netlink::SyncError;
 pub use backend::{Backend, Report, Stale};
@@ -22,3 +23,4 @@ pub use config::{Config, DetectLocal, HEALTHZ_PORT, METRICS_PORT, Mode, NodePort
 pub use flags::{Asked, FlagError, ProxyArgs};
 pub use nftables::Nftables;
 pub use run::{ProxyError, cleanup, run};
+pub use switch::Switching;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::backend::{Backend, Report};
-use super::config::{Config, Mode};
+use super::config::Config;
 use super::follow::Follower;
 use super::health::{self, HealthChecks, State};
 use super::ipvs::Ipvs;
@@ -23,6 +23,7 @@ use super::metrics::Metrics;
 use super::model::{Changes, DataPlane};
 use super::nftables::Nftables;
 use super::stale;
+use super::switch::Switching;
 use crate::alone::alone;
 use crate::netlink::{self, Socket, SyncError};
 
@@ -91,25 +92,23 @@ pub async fn run(
 ///
 /// # Errors
 ///
-/// When the kernel refuses; a mode that this kernel does not have is left out.
+/// When the kernel refuses.
 pub fn cleanup(config: &Config, clock: &Clock) -> Result<(), ProxyError> {
-    for mode in [Mode::Nftables, Mode::Ipvs] {
-        let config = Config { mode, ..config.clone() };
-        match Worker::open(&config, clock) {
-            Ok(mut worker) => {
-                let mode = worker.backend.name();
-                worker.backend.cleanup().map_err(|source| ProxyError::Backend { mode, source })?;
-            }
-            Err(ProxyError::Backend { source: SyncError::Missing(_), .. }) => {}
-            Err(error) => return Err(error),
-        }
+    let failed = |mode| move |source| ProxyError::Backend { mode, source };
+    if let Some(mut left) = Nftables::left_over().map_err(failed("nftables"))? {
+        left.cleanup().map_err(failed("nftables"))?;
+        info!(mode = "nftables", "taken away");
+    }
+    if let Some(mut left) = Ipvs::left_over(config.ipvs.clone(), clock.clone()).map_err(failed("ipvs"))? {
+        left.cleanup().map_err(failed("ipvs"))?;
+        info!(mode = "ipvs", "taken away");
     }
     Ok(())
 }
 
 /// What blocks: it works on a thread for that.
 struct Worker {
-    backend: Box<dyn Backend>,
+    backend: Switching,
     conntrack: Socket,
     plane: DataPlane,
     /// What the next sync has to look at.
@@ -126,14 +125,8 @@ struct Synced {
 
 impl Worker {
     fn open(config: &Config, clock: &Clock) -> Result<Self, ProxyError> {
-        let (mode, backend): (_, Result<Box<dyn Backend>, SyncError>) = match config.mode {
-            Mode::Nftables => ("nftables", Nftables::open().map(|backend| Box::new(backend) as _)),
-            Mode::Ipvs => {
-                let opened = Ipvs::new(config.ipvs.clone(), clock.clone());
-                ("ipvs", opened.map(|backend| Box::new(backend) as _))
-            }
-        };
-        let failed = |source| ProxyError::Backend { mode, source };
+        let failed = |source| ProxyError::Backend { mode: config.mode.name(), source };
+        let backend = Switching::open(config.mode, &config.ipvs, clock).map_err(failed)?;
         let conntrack = Socket::open(netlink::Protocol::Netfilter).map_err(|error| {
             failed(SyncError::Netlink {
                 doing: "open a netlink socket",
@@ -141,7 +134,7 @@ impl Worker {
             })
         })?;
         let plane = DataPlane::default();
-        Ok(Self { backend: backend.map_err(failed)?, conntrack, plane, changes: Changes::everything() })
+        Ok(Self { backend, conntrack, plane, changes: Changes::everything() })
     }
 
     /// One sync. When it fails, the next one looks at everything.
@@ -244,6 +237,9 @@ impl Proxy {
                     self.metrics.network_programming.observe(self.clock.since(trigger).as_secs_f64());
                 }
                 self.state.updated();
+                if let Some(programmed) = &self.config.programmed {
+                    programmed.send_replace(true);
+                }
                 self.health_checks.set(&worker.plane.health_checks);
                 let rest = (synced.took * REST_FACTOR).min(LONGEST_REST);
                 plan.earliest = now + self.config.min_sync_period.unwrap_or(rest);

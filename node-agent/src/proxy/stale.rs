@@ -25,6 +25,17 @@ pub(super) fn delete(socket: &mut Socket, stale: &[Stale]) -> Result<usize, Erro
     Ok(deleted)
 }
 
+/// Deletes the UDP flows that IPVS leads, so that the next packet of each goes where the rules say. Answers how many.
+pub(super) fn delete_led_by_ipvs(socket: &mut Socket) -> Result<usize, Error> {
+    let mut deleted = 0;
+    for family in Family::BOTH {
+        let mut flows = conntrack::flows(socket, family == Family::V6, Protocol::Udp.number())?;
+        flows.retain(Flow::is_led_by_ipvs);
+        deleted += conntrack::delete(socket, &flows)?;
+    }
+    Ok(deleted)
+}
+
 /// The flows of one family that are stale.
 fn choose(flows: &[Flow], stale: &[Stale]) -> Vec<Flow> {
     let mut by_frontend: FxHashMap<Frontend, FxHashSet<Option<(std::net::IpAddr, u16)>>> =
@@ -62,7 +73,7 @@ mod tests {
             source_port: from.port(),
             destination_port: to.port(),
         };
-        Flow { original: tuple(client, to), reply: tuple(answers, client), id, zone: 0 }
+        Flow { original: tuple(client, to), reply: tuple(answers, client), id, zone: 0, status: 0 }
     }
 
     #[test]

@@ -7,7 +7,9 @@
 
 mod drains;
 mod firewall;
+mod leaving;
 mod legacy;
+mod modern;
 mod numbers;
 mod owned;
 mod reach;
@@ -101,6 +103,8 @@ pub struct Ipvs {
     drains: Drains,
     /// Frontends with an endpoint that the kernel refused.
     refused: BTreeSet<Frontend>,
+    /// Steps of `hand_over` so far.
+    handed_over: u32,
 }
 
 impl Ipvs {
@@ -110,7 +114,6 @@ impl Ipvs {
     ///
     /// The module that is missing by its name, or that there is no permission.
     pub fn new(options: Options, clock: Clock) -> Result<Ipvs, SyncError> {
-        let open = |protocol| Socket::open(protocol).map_err(|error| failed("open a netlink socket", error));
         system::load(MODULE);
         let mut socket = open(Protocol::Generic)?;
         let commands = Commands::resolve(&mut socket).map_err(|error| failed("find IPVS", error))?;
@@ -121,8 +124,16 @@ impl Ipvs {
         let failures =
             socket.execute(&mut batch).map_err(|error| failed("set the timeouts of IPVS", error))?;
         refuse("set the timeouts of IPVS", failures)?;
+        Self::with(options, clock, (socket, commands), firewall::open()?)
+    }
+
+    fn with(
+        options: Options,
+        clock: Clock,
+        (socket, commands): (Socket, Commands),
+        firewall: Box<dyn Firewall>,
+    ) -> Result<Ipvs, SyncError> {
         let reach = Reach::open(options.reach).map_err(|error| failed("open a netlink socket", error))?;
-        let firewall = Box::new(legacy::Legacy::open()?);
         Ok(Ipvs {
             drains: Drains::new(clock, options.grace),
             options,
@@ -138,6 +149,7 @@ impl Ipvs {
             settings: Settings::default(),
             owned: Owned::default(),
             refused: BTreeSet::new(),
+            handed_over: 0,
         })
     }
 
@@ -470,6 +482,10 @@ impl Backend for Ipvs {
         Ok(there != self.servers.len() || !self.firewall.is_in_force()?)
     }
 
+    fn hand_over(&mut self, desired: &DataPlane) -> Result<Report, SyncError> {
+        self.leave(desired)
+    }
+
     fn cleanup(&mut self) -> Result<(), SyncError> {
         self.adopted = false;
         let servers =
@@ -487,6 +503,10 @@ impl Backend for Ipvs {
         self.reach.cleanup().map_err(|error| failed("take virtual addresses away", error))?;
         self.firewall.cleanup()
     }
+}
+
+fn open(protocol: Protocol) -> Result<Socket, SyncError> {
+    Socket::open(protocol).map_err(|error| failed("open a netlink socket", error))
 }
 
 fn rules(desired: &DataPlane) -> Rules {

@@ -55,6 +55,12 @@ impl Reach {
         Ok(Reach { mode, socket, has, outdated, sources: [None, None], device: None })
     }
 
+    /// The mode that was at work here, by what it left.
+    pub(super) fn found() -> Result<Mode, Error> {
+        let mut reach = Reach::open(Mode::Device)?;
+        Ok(if reach.find_device()?.is_some() { Mode::Device } else { Mode::Route })
+    }
+
     /// This machine's addresses.
     pub(super) fn own(&mut self) -> Result<Own, Error> {
         let device = self.find_device()?;

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use nix::errno::Errno;
 
 use self::installed::Installed;
-use self::layout::{AFFINITY, TABLE};
+use self::layout::{AFFINITY, CLUSTER_ADDRESSES, TABLE};
 use super::backend::{Backend, Report, Stale};
 use super::model::{Changes, DataPlane, Family, Frontend, Protocol};
 use crate::netlink::SyncError;
@@ -46,13 +46,40 @@ impl Nftables {
         Ok(Self { kernel, installed: None })
     }
 
+    /// What a proxy left here; none if there is nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel cannot be asked.
+    pub(super) fn left_over() -> Result<Option<Self>, SyncError> {
+        match Self::open() {
+            Ok(mut found) => Ok(found.is_there()?.then_some(found)),
+            Err(SyncError::Missing(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a proxy's tables are there.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel cannot be asked.
+    pub fn is_there(&mut self) -> Result<bool, SyncError> {
+        self.kernel.has(&TABLE)
+    }
+
     /// Reads what the kernel has and makes the difference.
     fn sync_all(&mut self, desired: &DataPlane) -> Result<(Installed, Report), SyncError> {
         let (installed, mut wanted) = Installed::all(desired);
-        let all = self.kernel.compare(&TABLE, |family| {
+        let mut all = self.kernel.compare(&TABLE, |family| {
             (installed.chains(family), wanted.remove(&family).unwrap_or_default())
         })?;
-        let report = self.commit(&all, desired)?;
+        // Ports are closed a transaction later than services are found: a packet that is between the two chains when
+        // the tables come to life was not translated, and is IPVS's if that served until now.
+        let later: Vec<_> =
+            all.iter_mut().map(|(family, edits)| (*family, edits.put_off(CLUSTER_ADDRESSES))).collect();
+        let mut report = self.commit(&all, desired)?;
+        report.added += self.commit(&later, desired)?.added;
         self.forget(desired, |_| true)?;
         Ok((installed, report))
     }
@@ -130,6 +157,19 @@ impl Backend for Nftables {
 
     fn is_disturbed(&mut self) -> Result<bool, SyncError> {
         self.kernel.is_disturbed()
+    }
+
+    /// Connections that were translated are conntrack's from their first packet on: the rules can go at once. The other
+    /// back end's own masquerading keeps conntrack's translation at work. Only UDP flows to endpoints that went while no
+    /// proxy looked have to be told of.
+    fn hand_over(&mut self, desired: &DataPlane) -> Result<Report, SyncError> {
+        let (installed, mut wanted) = Installed::all(desired);
+        let edits = self.kernel.compare(&TABLE, |family| {
+            (installed.chains(family), wanted.remove(&family).unwrap_or_default())
+        })?;
+        let stale = edits.iter().flat_map(|(family, edits)| stale(*family, edits, desired)).collect();
+        self.cleanup()?;
+        Ok(Report { stale, ..Report::default() })
     }
 
     fn cleanup(&mut self) -> Result<(), SyncError> {

@@ -143,6 +143,13 @@ impl Firewall for Legacy {
         Ok(true)
     }
 
+    fn is_there(&mut self) -> Result<bool, SyncError> {
+        let (mut batch, v6) = (Batch::new(), false);
+        ipset::list_header(&mut batch, &name(Set::Addresses, v6));
+        let failures = self.socket.execute(&mut batch).map_err(|error| failed("find an ipset", error))?;
+        Ok(failures.is_empty())
+    }
+
     fn cleanup(&mut self) -> Result<(), SyncError> {
         self.replace_rules(None)?;
         let mut batch = Batch::new();
