@@ -243,7 +243,7 @@ impl Groups {
             Standing::Hopeless => false,
             _ => return None,
         };
-        let said = self.told.get(group).copied().or(wanted.scheduled());
+        let said = self.told.get(group).copied().or_else(|| wanted.scheduled());
         if said == Some(true) || said == Some(scheduled) {
             return None;
         }
@@ -263,7 +263,7 @@ mod tests {
     use serde_json::json;
 
     fn group(least: Option<i32>, scheduled: Option<&str>) -> Arc<PodGroup> {
-        let policy = least.map_or(json!({"basic": {}}), |least| json!({"gang": {"minCount": least}}));
+        let policy = least.map_or_else(|| json!({"basic": {}}), |least| json!({"gang": {"minCount": least}}));
         let conditions: Vec<_> = scheduled
             .map(|status| {
                 json!({"type": SCHEDULED, "status": status, "reason": "", "message": "",

@@ -377,7 +377,8 @@ impl<'a> Search<'a> {
         let on = self.usable[device];
         let id = on.id();
         let free = || !self.all.in_use.contains(&id) && !self.taken.contains(&id);
-        if !alternative.admin && !(free() && self.counters.suffice(on.slice, on.device)) {
+        let may = alternative.admin || (free() && self.counters.suffice(on.slice, on.device));
+        if !may {
             return false;
         }
         let constraints = self.all.claims[want.claim]
