@@ -47,7 +47,7 @@ async fn said(scene: &Scene, group: &str, status: &str) -> (String, String) {
             let conditions = conditions.unwrap_or_default();
             let known = conditions.iter().find(|known| known.type_ == "PodGroupScheduled");
             let found = known.filter(|known| known.status == status);
-            found.map(|known| (known.reason.clone(), known.message.clone())).ok_or(conditions.clone())
+            found.map(|known| (known.reason.clone(), known.message.clone())).ok_or_else(|| conditions.clone())
         })
         .await
 }
