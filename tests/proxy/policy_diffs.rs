@@ -2,7 +2,6 @@
 //! wrong is noticed and repaired; and what a sync costs with thousands of policies and pods.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use component::informers::Key;
 use component::random::Random;
@@ -11,6 +10,7 @@ use node_agent::netlink::SyncError;
 use node_agent::policy::model::{Changes, PodFacts, Policy, World};
 use node_agent::policy::{Enforcer, Report};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::diffs::normal;
 use crate::faults::give_up_capabilities;

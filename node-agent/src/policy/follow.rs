@@ -140,8 +140,10 @@ impl Follower {
         let given = self.given.get(key).filter(|(uid, _)| is(uid));
         let known = given.map(|(_, addresses)| addresses.as_slice()).unwrap_or_default();
         world.set_pod(key, pod.and_then(|pod| PodFacts::of(pod, &self.node, known)), changes);
+        // The agent may have learned before us that the pod was bound to this node; until we do, it is not isolated.
+        let is_here = pod.is_some_and(|pod| pod.spec.node_name.as_ref() == Some(&self.node));
         for (arrival, known) in self.waiting.iter_mut().filter(|(arrival, _)| arrival.key == *key) {
-            *known = is(&arrival.uid);
+            *known = is_here && is(&arrival.uid);
         }
     }
 }
