@@ -67,8 +67,11 @@ impl Switching {
     }
 }
 
+/// Opens a back end.
+type Open<'a, B> = &'a dyn Fn() -> Result<B, SyncError>;
+
 /// The first that this kernel has. Only what it lacks leads on; any other error is the answer.
-fn first_of<B>(modes: [(&str, &dyn Fn() -> Result<B, SyncError>); 2]) -> Result<B, SyncError> {
+fn first_of<B>(modes: [(&str, Open<'_, B>); 2]) -> Result<B, SyncError> {
     let [(asked, first), (next, second)] = modes;
     match first() {
         Err(SyncError::Missing(lacking)) => match second() {
