@@ -4,7 +4,7 @@
 //! throughput its CI accepts, on machines with more cores than ours. The measured figures are upstream's scheduler
 //! with its client limits lifted, beside its own API server and etcd, on a machine of 2 cores.
 
-use crate::objects::Shape;
+use crate::objects::{GANG_SIZE, Shape};
 
 /// One workload.
 #[derive(Clone, Copy, Debug)]
@@ -226,7 +226,9 @@ impl Row {
             Shape::Plain if self.churn == Some(Shape::Preemptor) => count * nodes / self.nodes,
             _ => count,
         };
-        fits.min(most)
+        let measured = fits.min(most);
+        // A gang that lacks a pod would wait for ever.
+        if shape == Shape::Gang { measured - measured % GANG_SIZE } else { measured }
     }
 
     /// The shape in a sentence.
