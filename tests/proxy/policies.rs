@@ -88,7 +88,7 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "deny all, in and out",
-            &[deny.clone()],
+            std::slice::from_ref(&deny),
             // The node reaches its pods, they reach it, and other pods are not concerned.
             &[
                 "node > pod1 8080",

@@ -200,7 +200,7 @@ fn disturb(random: &Random, cluster: &mut Cluster, world: &mut World, changes: &
         }
         1 => {
             let number = 1 + random.below(5);
-            let key = Key::new(if number % 2 == 0 { "a" } else { "b" }, format!("pod{number}"));
+            let key = Key::new(if number.is_multiple_of(2) { "a" } else { "b" }, format!("pod{number}"));
             if random.below(4) == 0 {
                 cluster.pods.remove(&key);
             } else {

@@ -177,21 +177,16 @@ fn what_policies_of_one_namespace_allow() {
     let deny = json!({"podSelector": {}});
     check(
         "deny all ingress",
-        &[deny.clone()],
+        std::slice::from_ref(&deny),
         &["1>out:80", "1>3:80", "4>3:80", "1>1:80"],
         &["2>1:80", "1>2:80", "5>1:80", "out>1:80", "2>1:80/UDP"],
     );
     let deny_both = json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]});
-    check(
-        "deny both",
-        &[deny_both.clone()],
-        &["4>3:80", "1>1:80"],
-        &["1>2:80", "1>out:80", "1>3:80", "3>1:80"],
-    );
+    check("deny both", &[deny_both], &["4>3:80", "1>1:80"], &["1>2:80", "1>out:80", "1>3:80", "3>1:80"]);
     let from_client = json!({"podSelector": web, "ingress": [{"from": [labels("client")]}]});
     check(
         "from pods of the own namespace",
-        &[from_client.clone()],
+        std::slice::from_ref(&from_client),
         &["2>1:80", "2>1:81/SCTP", "5>2:80", "1>4:1"],
         &["4>1:80", "5>1:80", "out>1:80"],
     );
