@@ -89,6 +89,8 @@ fn pods_and_services_of_one_machine_are_reached_from_the_other() {
             });
         }
     }
+    // Their volumes are mounts, which would keep the folder.
+    kubectl.run(&["delete", "pod", "one", "two", "--timeout=60s"]);
     machines.stop();
 }
 
