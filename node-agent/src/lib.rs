@@ -16,6 +16,7 @@ mod masquerade;
 pub mod netlink;
 mod nftables;
 mod node;
+mod pace;
 mod pods;
 pub mod policy;
 mod probes;

@@ -21,14 +21,12 @@ use super::model::{Changes, World};
 use super::nftables::{Enforcer, Report};
 use crate::alone::alone;
 use crate::netlink::SyncError;
+use crate::pace::{Pace, off_thread};
 
 /// The name of the lock.
 const LOCK: &str = "steersman-policy";
 /// How often the kernel is asked whether others changed something.
 const CHECK_PERIOD: Duration = Duration::from_secs(30);
-/// Pauses after a sync that failed double from the first to the last.
-const MIN_PAUSE: Duration = Duration::from_millis(500);
-const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// After a sync it rests so many times as long as that took, within limits, while changes gather.
 const REST_FACTOR: u32 = 5;
 const LONGEST_REST: Duration = Duration::from_millis(500);
@@ -148,27 +146,15 @@ struct Enforcement {
     clock: Clock,
 }
 
-/// When something is to be done next, changes or not.
-struct Plan {
-    /// Not before this.
-    earliest: Instant,
-    sync_at: Option<Instant>,
-    check_at: Instant,
-    pause: Duration,
-}
-
 impl Enforcement {
     async fn follow(mut self, mut worker: Worker) {
-        let now = Instant::now();
-        let mut plan =
-            Plan { earliest: now, sync_at: Some(now), check_at: now + CHECK_PERIOD, pause: MIN_PAUSE };
+        let mut pace = Pace::new(CHECK_PERIOD);
         loop {
-            let due = plan.sync_at.map(|at| at.max(plan.earliest));
             let sync = tokio::select! {
                 () = self.tasks.stopping() => break,
-                () = until(due) => true,
-                () = tokio::time::sleep_until(plan.check_at) => {
-                    plan.check_at = Instant::now() + CHECK_PERIOD;
+                () = pace.sync_due() => true,
+                () = pace.check_due() => {
+                    pace.checked();
                     worker.judge_bridges();
                     // When the kernel cannot be asked, a sync will say why.
                     let disturbed = worker.enforcer.is_disturbed().unwrap_or(true);
@@ -176,7 +162,7 @@ impl Enforcement {
                     disturbed
                 }
                 () = self.follower.next(&mut worker.world, &mut worker.changes) => {
-                    plan.sync_at = Some(plan.sync_at.unwrap_or(plan.earliest).min(plan.earliest));
+                    pace.changed();
                     // A new pod should not wait for the changes of others.
                     self.follower.is_awaited()
                 }
@@ -185,7 +171,7 @@ impl Enforcement {
                 self.follower.rest(&mut worker.world, &mut worker.changes);
                 let (back, outcome) = off_thread(worker, Worker::sync).await;
                 worker = back;
-                self.finish(&worker, outcome, &mut plan);
+                self.finish(&worker, outcome, &mut pace);
             }
         }
         if self.config.cleanup_at_end {
@@ -197,8 +183,7 @@ impl Enforcement {
     }
 
     /// Notes how a sync ended, and when the next one is due.
-    fn finish(&mut self, worker: &Worker, outcome: Result<(Report, Duration), SyncError>, plan: &mut Plan) {
-        let now = Instant::now();
+    fn finish(&mut self, worker: &Worker, outcome: Result<(Report, Duration), SyncError>, pace: &mut Pace) {
         match outcome {
             Ok((Report { added, removed }, took)) => {
                 debug!(added, removed, ?took, "synced");
@@ -206,40 +191,13 @@ impl Enforcement {
                 self.metrics.last_sync.set(self.clock.now().as_second());
                 self.metrics.note(&worker.world);
                 self.follower.in_force(&self.metrics);
-                plan.earliest = now + (took * REST_FACTOR).min(LONGEST_REST);
-                plan.sync_at = None;
-                plan.pause = MIN_PAUSE;
+                pace.succeeded((took * REST_FACTOR).min(LONGEST_REST), None);
             }
             Err(error) => {
-                let (error, again_in) = (component::telemetry::chain(&error), plan.pause);
+                let (error, again_in) = (component::telemetry::chain(&error), pace.failed());
                 warn!(error, ?again_in, "policies stay as they are, will try again");
                 self.metrics.failures.inc();
-                plan.earliest = now + plan.pause;
-                plan.sync_at = Some(plan.earliest);
-                plan.pause = (plan.pause * 2).min(MAX_PAUSE);
             }
         }
-    }
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Works on a thread that may block.
-async fn off_thread<T: Send + 'static>(
-    mut worker: Worker,
-    work: impl FnOnce(&mut Worker) -> T + Send + 'static,
-) -> (Worker, T) {
-    let worked = tokio::task::spawn_blocking(move || {
-        let outcome = work(&mut worker);
-        (worker, outcome)
-    });
-    match worked.await {
-        Ok(done) => done,
-        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
     }
 }

@@ -26,12 +26,10 @@ use super::stale;
 use super::switch::Switching;
 use crate::alone::alone;
 use crate::netlink::{self, Socket, SyncError};
+use crate::pace::{Pace, off_thread};
 
 /// The name of the lock.
 const LOCK: &str = "steersman-proxy";
-/// Pauses after a sync that failed double from the first to the last.
-const MIN_PAUSE: Duration = Duration::from_millis(500);
-const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// After a sync the proxy rests so many times as long as that took, within limits, while changes gather.
 const REST_FACTOR: u32 = 10;
 const LONGEST_REST: Duration = Duration::from_secs(1);
@@ -166,32 +164,15 @@ struct Proxy {
     clock: Clock,
 }
 
-/// When something is to be done next, changes or not.
-struct Plan {
-    /// Not before this.
-    earliest: Instant,
-    /// The back end wants to be called, or a failed sync is to be repeated.
-    sync_at: Option<Instant>,
-    check_at: Instant,
-    pause: Duration,
-}
-
 impl Proxy {
     async fn follow(mut self, mut worker: Worker) {
-        let now = Instant::now();
-        let mut plan = Plan {
-            earliest: now,
-            sync_at: Some(now),
-            check_at: now + self.config.sync_period,
-            pause: MIN_PAUSE,
-        };
+        let mut pace = Pace::new(self.config.sync_period);
         loop {
-            let due = plan.sync_at.map(|at| at.max(plan.earliest));
             let sync = tokio::select! {
                 () = self.tasks.stopping() => break,
-                () = until(due) => true,
-                () = tokio::time::sleep_until(plan.check_at) => {
-                    plan.check_at = Instant::now() + self.config.sync_period;
+                () = pace.sync_due() => true,
+                () = pace.check_due() => {
+                    pace.checked();
                     let (back, disturbed) = off_thread(worker, is_disturbed).await;
                     worker = back;
                     worker.changes.everything |= disturbed;
@@ -200,7 +181,7 @@ impl Proxy {
                 matters = self.follower.next() => {
                     if matters {
                         self.state.queued();
-                        plan.sync_at = Some(plan.sync_at.unwrap_or(plan.earliest).min(plan.earliest));
+                        pace.changed();
                     }
                     false
                 }
@@ -211,7 +192,7 @@ impl Proxy {
                 self.state.set_eligible(!self.follower.node().leaving);
                 let (back, outcome) = off_thread(worker, Worker::sync).await;
                 worker = back;
-                self.finish(&worker, outcome, &mut plan);
+                self.finish(&worker, outcome, &mut pace);
             }
         }
         if self.config.cleanup_at_end {
@@ -223,8 +204,7 @@ impl Proxy {
     }
 
     /// Notes how a sync ended, and when the next one is due.
-    fn finish(&mut self, worker: &Worker, outcome: Result<Synced, SyncError>, plan: &mut Plan) {
-        let now = Instant::now();
+    fn finish(&mut self, worker: &Worker, outcome: Result<Synced, SyncError>, pace: &mut Pace) {
         match outcome {
             Ok(synced) => {
                 let Report { added, removed, again_in, .. } = synced.report;
@@ -242,18 +222,13 @@ impl Proxy {
                 }
                 self.health_checks.set(&worker.plane.health_checks);
                 let rest = (synced.took * REST_FACTOR).min(LONGEST_REST);
-                plan.earliest = now + self.config.min_sync_period.unwrap_or(rest);
-                plan.sync_at = again_in.map(|after| now + after);
-                plan.pause = MIN_PAUSE;
+                pace.succeeded(self.config.min_sync_period.unwrap_or(rest), again_in);
             }
             Err(error) => {
-                let (error, again_in) = (component::telemetry::chain(&error), plan.pause);
+                let (error, again_in) = (component::telemetry::chain(&error), pace.failed());
                 warn!(error, ?again_in, "rules stay as they are, will try again");
                 self.metrics.failures.inc();
                 self.state.queued();
-                plan.earliest = now + plan.pause;
-                plan.sync_at = Some(plan.earliest);
-                plan.pause = (plan.pause * 2).min(MAX_PAUSE);
             }
         }
     }
@@ -262,26 +237,4 @@ impl Proxy {
 fn is_disturbed(worker: &mut Worker) -> bool {
     // When the kernel cannot be asked, a sync will say why.
     worker.backend.is_disturbed().unwrap_or(true)
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Works on a thread that may block.
-async fn off_thread<T: Send + 'static>(
-    mut worker: Worker,
-    work: impl FnOnce(&mut Worker) -> T + Send + 'static,
-) -> (Worker, T) {
-    let worked = tokio::task::spawn_blocking(move || {
-        let outcome = work(&mut worker);
-        (worker, outcome)
-    });
-    match worked.await {
-        Ok(done) => done,
-        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-    }
 }
