@@ -72,7 +72,8 @@ const MARK_UNLESS_POD: &str = "mark-unless-pod";
 const SERVICE_LOOKUP: &str = "find-service";
 const CHECKS: &str = "check-connection";
 const CHECK_SOURCE: &str = "check-source";
-const CLOSED_PORTS: &str = "closed-ports";
+/// Refuses connections to other ports of cluster IPs than services claim.
+pub(crate) const CLOSED_PORTS: &str = "closed-ports";
 
 /// `IPS_DST_NAT`, a bit of the conntrack status.
 const DESTINATION_TRANSLATED: u32 = 1 << 5;

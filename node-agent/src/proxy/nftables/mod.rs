@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use nix::errno::Errno;
 
 use self::installed::Installed;
-use self::layout::{AFFINITY, CLUSTER_ADDRESSES, TABLE};
+use self::layout::{AFFINITY, CLOSED_PORTS, CLUSTER_ADDRESSES, TABLE};
 use super::backend::{Backend, Report, Stale};
 use super::model::{Changes, DataPlane, Family, Frontend, Protocol};
 use crate::netlink::SyncError;
@@ -114,6 +114,23 @@ impl Nftables {
         Ok(report)
     }
 
+    /// Refuses no more what goes to ports of cluster IPs that nobody claims.
+    fn open_ports(&mut self) -> Result<(), SyncError> {
+        if !self.kernel.has(&TABLE)? {
+            return Ok(());
+        }
+        let mut transaction = Transaction::new();
+        for family in self.kernel.families() {
+            transaction.flush_chain(*family, TABLE.name, CLOSED_PORTS);
+        }
+        match self.kernel.send(transaction)? {
+            Ok(()) => Ok(()),
+            // What is not there refuses nothing.
+            Err((_, failure)) if failure.errno == Errno::ENOENT => Ok(()),
+            Err((doing, failure)) => Err(refused(doing, failure)),
+        }
+    }
+
     /// Forgets the clients of some frontends that are remembered with an endpoint they may not go to any more.
     fn forget(&mut self, desired: &DataPlane, of: impl Fn(&Frontend) -> bool) -> Result<(), SyncError> {
         for attempt in 1.. {
@@ -174,6 +191,9 @@ impl Backend for Nftables {
 
     fn cleanup(&mut self) -> Result<(), SyncError> {
         self.installed = None;
+        // While a table goes, kernels find services no more before the last rule is out of force: nothing may be
+        // refused by then, or IPVS loses the connections that are its own from now on.
+        self.open_ports()?;
         self.kernel.remove(&TABLE)
     }
 }
