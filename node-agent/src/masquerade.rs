@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use crate::addresses::{Cidr, Family};
 use crate::netlink::SyncError;
 use crate::nftables::conditions::of_cidr;
+use crate::nftables::numbers::{POSTROUTING, SOURCE};
 use crate::nftables::{Chain, Expression, Hook, Kernel, Table, Verdict};
 
 const TABLE: Table = Table {
@@ -16,10 +17,6 @@ const TABLE: Table = Table {
     sets: |_| Vec::new(),
     is_callee: |_| false,
 };
-
-const POSTROUTING: u32 = 4;
-/// The translation of sources.
-const SOURCE: i32 = 100;
 
 const LEAVING: &str = "from-pods";
 

@@ -7,9 +7,10 @@ use std::net::IpAddr;
 
 use super::message::{Batch, Message, attributes};
 use super::route::{
-    DEL_ROUTE, NEW_ROUTE, ROUTE_DESTINATION, ROUTE_HEADER_BYTES, ROUTE_TABLE, dump, family, octets, read_ip,
+    DEL_ROUTE, NEW_ROUTE, ROUTE_DESTINATION, ROUTE_HEADER_BYTES, ROUTE_TABLE, dump, family, read_ip,
 };
 use super::socket::{CREATE, Error, REPLACE, Socket};
+use crate::addresses::octets;
 
 /// `rtm_protocol` of routes to the pods of other nodes: a number that no routing daemon has registered.
 pub const GATEWAY_PROTOCOL: u8 = 84;

@@ -10,6 +10,7 @@ use nix::libc;
 
 use super::message::{Batch, Message, attributes, find};
 use super::socket::{CREATE, DUMP, EXCLUSIVE, Error, REPLACE, Socket};
+use crate::addresses::octets;
 
 /// `rtm_protocol` of the proxy's routes: a number that no routing daemon has registered.
 pub const ROUTE_PROTOCOL: u8 = 83;
@@ -188,13 +189,6 @@ pub fn delete_address(batch: &mut Batch, link: u32, address: IpAddr) {
         body.attribute(ADDRESS_LOCAL, &octets(address));
         body.attribute(ADDRESS_ADDRESS, &octets(address));
     });
-}
-
-pub(super) fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
 }
 
 pub(super) fn family(address: IpAddr) -> u8 {

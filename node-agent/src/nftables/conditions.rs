@@ -2,10 +2,8 @@
 //!
 //! Promise: pure.
 
-use std::net::IpAddr;
-
 use super::expression::{Expression, Register};
-use crate::addresses::{Cidr, Family};
+use crate::addresses::{Cidr, Family, octets};
 
 /// `NF_CT_STATE_BIT` of `IP_CT_ESTABLISHED`, `IP_CT_RELATED`, `IP_CT_NEW`.
 const ESTABLISHED: u32 = 1 << 1;
@@ -31,10 +29,7 @@ pub(crate) const fn address(family: Family, source: bool, into: Register) -> Exp
 pub(crate) fn of_cidr(range: Cidr, source: bool) -> Vec<Expression> {
     let into = Register(0);
     let load = address(range.family(), source, into);
-    let network = match range.network() {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    };
+    let network = octets(range.network());
     let mask: Vec<u8> = (0..network.len() as u32)
         .map(|at| !(0xff_u8.checked_shr(u32::from(range.prefix()).saturating_sub(8 * at)).unwrap_or(0)))
         .collect();

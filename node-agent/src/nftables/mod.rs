@@ -10,6 +10,7 @@ pub(crate) mod edits;
 pub(crate) mod expression;
 mod found;
 mod kernel;
+pub(crate) mod numbers;
 
 pub(crate) use codec::{Data, Element, Hook, SetForm, Transaction, Value};
 pub(crate) use edits::{Chain, Edits, Table};

@@ -10,6 +10,7 @@
 
 use crate::addresses::Family;
 use crate::nftables::conditions::{address, compare, unless_established, unless_local_source};
+use crate::nftables::numbers::{FORWARD, INET_PROTOCOL, INET_SERVICE, MARK, OUTPUT, address_type};
 use crate::nftables::{Chain, Expression, Hook, Register, SetForm, Table, Value, Verdict};
 use crate::policy::model::{Direction, Id, Isolation, Peers, Ports, Rule};
 
@@ -40,15 +41,6 @@ pub(crate) const LOOPBACK: &str = "loopback";
 
 const JUDGE: &str = "judge";
 
-/// nft's numbers of types.
-const V4_ADDRESS: u32 = 7;
-const V6_ADDRESS: u32 = 8;
-const INET_PROTOCOL: u32 = 12;
-const INET_SERVICE: u32 = 13;
-const MARK: u32 = 19;
-
-const FORWARD: u32 = 2;
-const OUTPUT: u32 = 3;
 /// `NF_IP_PRI_FILTER`: behind the translation of destinations, before that of sources.
 const FILTER: i32 = 0;
 
@@ -76,11 +68,8 @@ pub(crate) fn chain_name(direction: Direction, id: Id) -> String {
 }
 
 fn sets(family: Family) -> Vec<SetForm> {
-    let address = match family {
-        Family::V4 => (V4_ADDRESS, 4),
-        Family::V6 => (V6_ADDRESS, 16),
-    };
-    let (protocol, port) = ((INET_PROTOCOL, 1), (INET_SERVICE, 2));
+    let address = address_type(family);
+    let (protocol, port) = (INET_PROTOCOL, INET_SERVICE);
     let form = |name, key: &[(u32, u32)]| SetForm {
         name,
         key: key.to_vec(),
@@ -89,7 +78,7 @@ fn sets(family: Family) -> Vec<SetForm> {
         dynamic: None,
     };
     // Names are eight bytes, in two parts.
-    let id = (MARK, 4);
+    let id = MARK;
     vec![
         SetForm { value: Value::Verdict, ..form(INGRESS, &[address]) },
         SetForm { value: Value::Verdict, ..form(EGRESS, &[address]) },

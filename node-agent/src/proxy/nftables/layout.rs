@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use super::matching::{Words, not_loopback};
 use crate::nftables::conditions::{compare, of_cidr, state_is_new, unless_bits};
+use crate::nftables::numbers::{
+    INET_PROTOCOL, INET_SERVICE, MARK, OUTPUT, POSTROUTING, PREROUTING, SOURCE, address_type,
+};
 use crate::nftables::{Chain, Expression, Hook, Register, SetForm, Table, Value, Verdict};
 use crate::proxy::model::{Cidr, Family, PodDetection, Protocol, Settings};
 
@@ -49,21 +52,10 @@ pub(crate) const INSIDE: u32 = 0x1_0000;
 /// Most clients remembered a family.
 const AFFINITY_SIZE: u32 = 1 << 18;
 
-/// nft's numbers of types.
-const V4_ADDRESS: u32 = 7;
-const V6_ADDRESS: u32 = 8;
-const INET_PROTOCOL: u32 = 12;
-const INET_SERVICE: u32 = 13;
-const MARK: u32 = 19;
-
-const PREROUTING: u32 = 0;
-const OUTPUT: u32 = 3;
-const POSTROUTING: u32 = 4;
 /// Before and behind the translation of destinations (-100).
 const BEFORE: i32 = -110;
 const DESTINATION: i32 = -100;
 const BEHIND: i32 = -90;
-const SOURCE: i32 = 100;
 
 const MARK_FOR_MASQUERADE: &str = "mark-for-masquerade";
 const MARK_FOR_REMEMBERING: &str = "mark-for-remembering";
@@ -81,12 +73,9 @@ const DESTINATION_TRANSLATED: u32 = 1 << 5;
 /// All sets of a family's table.
 #[must_use]
 pub(crate) fn sets(family: Family) -> Vec<SetForm> {
-    let address = match family {
-        Family::V4 => (V4_ADDRESS, 4),
-        Family::V6 => (V6_ADDRESS, 16),
-    };
-    let frontend = [address, (INET_PROTOCOL, 1), (INET_SERVICE, 2)];
-    let endpoint = Value::Parts(vec![address, (INET_SERVICE, 2)]);
+    let address = address_type(family);
+    let frontend = [address, INET_PROTOCOL, INET_SERVICE];
+    let endpoint = Value::Parts(vec![address, INET_SERVICE]);
     let form = |name, key: &[(u32, u32)], value| SetForm {
         name,
         key: key.to_vec(),
@@ -101,7 +90,7 @@ pub(crate) fn sets(family: Family) -> Vec<SetForm> {
         form(UNSERVED, &frontend, Value::Verdict),
         form(RESTRICTED, &frontend, Value::Nothing),
         SetForm { ranges: true, ..form(SOURCES, &with(address), Value::Nothing) },
-        form(ENDPOINTS, &with((MARK, 4)), endpoint.clone()),
+        form(ENDPOINTS, &with(MARK), endpoint.clone()),
         SetForm { dynamic: Some(AFFINITY_SIZE), ..form(AFFINITY, &client_and_frontend, endpoint) },
         form(STICKY, &frontend, Value::Verdict),
         form(CLUSTER_ADDRESSES, &[address], Value::Nothing),

@@ -8,28 +8,19 @@ use super::super::sets::Set;
 use super::super::wanted::MARK_SHIFT;
 use crate::addresses::Family;
 use crate::nftables::conditions::{address, compare, of_cidr, state_is_new, unless_bits};
+use crate::nftables::numbers::{
+    INET_PROTOCOL, INET_SERVICE, INPUT, MARK, OUTPUT, POSTROUTING, PREROUTING, SOURCE, address_type,
+};
 use crate::nftables::{Chain, Expression, Hook, Register, SetForm, Table, Value, Verdict};
 use crate::proxy::model::PodDetection;
 
 pub(super) const TABLE: Table =
     Table { name: "steersman-ipvs", layout: "steersman ipvs layout 1", sets, is_callee: |_| false };
 
-/// nft's numbers of types.
-const V4_ADDRESS: u32 = 7;
-const V6_ADDRESS: u32 = 8;
-const INET_PROTOCOL: u32 = 12;
-const INET_SERVICE: u32 = 13;
-const MARK: u32 = 19;
-
-const PREROUTING: u32 = 0;
-const INPUT: u32 = 1;
-const OUTPUT: u32 = 3;
-const POSTROUTING: u32 = 4;
 /// Behind conntrack (-200) and before the translation of destinations (-100), where IPVS takes what the node sends.
 const MARKING: i32 = -150;
 /// Before IPVS (99) takes what comes in.
 const FILTER: i32 = 0;
-const SOURCE: i32 = 100;
 
 /// Bits of a mark that hold a number of ours.
 const NUMBER_MASK: u32 = u32::MAX << MARK_SHIFT;
@@ -49,16 +40,13 @@ pub(super) fn has(set: Set) -> bool {
 }
 
 fn sets(family: Family) -> Vec<SetForm> {
-    let address = match family {
-        Family::V4 => (V4_ADDRESS, 4),
-        Family::V6 => (V6_ADDRESS, 16),
-    };
-    let port = vec![address, (INET_PROTOCOL, 1), (INET_SERVICE, 2)];
+    let address = address_type(family);
+    let port = vec![address, INET_PROTOCOL, INET_SERVICE];
     let form = |set: Set| {
         let (key, value, ranges) = match set {
             Set::Addresses => (vec![address], Value::Nothing, false),
             Set::Admitted => ([port.as_slice(), &[address]].concat(), Value::Nothing, true),
-            Set::FromCluster => (port.clone(), Value::Parts(vec![(MARK, 4)]), false),
+            Set::FromCluster => (port.clone(), Value::Parts(vec![MARK]), false),
             Set::Hairpin => (vec![address, address], Value::Nothing, false),
             _ => (port.clone(), Value::Nothing, false),
         };

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use super::firewall::{Elements, Firewall, Rules};
 use super::sets::{Element, Set};
-use crate::addresses::Family;
+use crate::addresses::{Family, octets};
 use crate::netlink::SyncError;
 use crate::nftables::{self, Data, Kernel, Transaction, refused};
 use layout::TABLE;
@@ -111,13 +111,6 @@ fn wire(element: &Element) -> nftables::Element {
 fn port_key(address: IpAddr, protocol: u8, port: u16) -> Vec<u8> {
     let [high, low] = port.to_be_bytes();
     [octets(address), vec![protocol, 0, 0, 0, high, low, 0, 0]].concat()
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
 }
 
 #[cfg(test)]
