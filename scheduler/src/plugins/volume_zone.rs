@@ -7,7 +7,7 @@ use crate::cache::{NodeInfo, Snapshot};
 use crate::framework::{Change, Filter, ForPod, NodeCheck, Plugin, Subject, Verdict, Wakeup};
 use crate::pod::PodInfo;
 use crate::related::Related;
-use crate::volumes::{PersistentVolume, Volumes};
+use crate::volumes::{PersistentVolume, Volumes, ZONES_APART};
 
 /// The labels, newer ones first, with the newer name of each.
 const LABELS: [(&str, &str); 4] = [
@@ -97,7 +97,7 @@ type Place<'a> = (&'static str, &'static str, Vec<&'a str>);
 fn places_of(volume: &PersistentVolume) -> impl Iterator<Item = Place<'_>> {
     LABELS.into_iter().filter_map(|(label, newer)| {
         let values = volume.metadata.labels.as_ref()?.get(label)?;
-        Some((label, newer, values.split("__").map(str::trim).collect()))
+        Some((label, newer, values.split(ZONES_APART).map(str::trim).collect()))
     })
 }
 

@@ -4,16 +4,17 @@
 //! counts it. Upstream: `csi-translation-lib`.
 
 use super::{CsiNode, PersistentVolume};
+use objects::views::nullable;
 use serde::Deserialize;
 
 /// Plugins whose work a driver has taken over on a node, with commas between.
 const MIGRATED_PLUGINS: &str = "storage.alpha.kubernetes.io/migrated-plugins";
 
-const AWS: &str = "kubernetes.io/aws-ebs";
-const AZURE: &str = "kubernetes.io/azure-disk";
-const CINDER: &str = "kubernetes.io/cinder";
-const GCE: &str = "kubernetes.io/gce-pd";
-const PORTWORX: &str = "kubernetes.io/portworx-volume";
+pub(super) const AWS: &str = "kubernetes.io/aws-ebs";
+pub(super) const AZURE: &str = "kubernetes.io/azure-disk";
+pub(super) const CINDER: &str = "kubernetes.io/cinder";
+pub(super) const GCE: &str = "kubernetes.io/gce-pd";
+pub(super) const PORTWORX: &str = "kubernetes.io/portworx-volume";
 const VSPHERE: &str = "kubernetes.io/vsphere-volume";
 
 /// Each plugin with its driver.
@@ -38,6 +39,9 @@ pub struct InTreeDisk {
     /// Azure.
     #[serde(rename = "diskURI")]
     pub disk_uri: String,
+    /// Azure: `Shared`, `Dedicated` or `Managed`, which is the only one that its driver knows.
+    #[serde(deserialize_with = "nullable")]
+    pub kind: String,
     /// vSphere.
     pub volume_path: String,
 }
@@ -85,8 +89,14 @@ impl Attached {
 
     /// Whether the driver has it to do on this node.
     pub fn counts_on(&self, node: &CsiNode) -> bool {
-        let Some(plugin) = self.plugin else { return true };
-        let annotations = node.metadata.annotations.as_ref();
+        self.plugin.is_none_or(|plugin| node.has_taken_over(plugin))
+    }
+}
+
+impl CsiNode {
+    /// Whether a driver does the work of this plugin there.
+    pub fn has_taken_over(&self, plugin: &str) -> bool {
+        let annotations = self.metadata.annotations.as_ref();
         let migrated = annotations.and_then(|annotations| annotations.get(MIGRATED_PLUGINS));
         migrated.is_some_and(|migrated| migrated.split(',').any(|one| one.trim() == plugin))
     }

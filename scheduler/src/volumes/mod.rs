@@ -5,10 +5,13 @@
 
 mod in_tree;
 mod overlay;
+mod reach;
 mod views;
 
 pub use in_tree::{Attached, InTreeDisk};
 pub(crate) use overlay::Overlay;
+pub use reach::Reach;
+pub(crate) use reach::ZONES_APART;
 pub use views::*;
 
 use crate::framework::{Wakeup, WakeupSet};

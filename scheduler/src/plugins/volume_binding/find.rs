@@ -3,7 +3,7 @@
 use crate::framework::Reason;
 use crate::pod::{PodClaim, PodInfo};
 use crate::volumes::{
-    Claim, CsiStorageCapacity, NO_PROVISIONER, PersistentVolume, Plan, StorageClass, Volumes,
+    Claim, CsiStorageCapacity, NO_PROVISIONER, PersistentVolume, Plan, Reach, StorageClass, Volumes,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use objects::labels::Selector;
@@ -20,7 +20,7 @@ const TOO_LITTLE: &str = "node(s) did not have enough free storage";
 #[derive(Debug)]
 pub(super) struct Wanted {
     /// The volumes of bound claims; `None` for one that does not exist.
-    bound: Vec<Option<Arc<PersistentVolume>>>,
+    bound: Vec<Option<Reach>>,
     /// Claims that wait for the pod, the smallest first.
     delayed: Vec<Delayed>,
 }
@@ -45,7 +45,8 @@ impl Wanted {
             pod.claims().iter().map(|mounted| existing(pod, mounted, volumes)).collect();
         for claim in claims? {
             if claim.is_bound() {
-                wanted.bound.push(claim.volume().and_then(|name| volumes.volume(name)).cloned());
+                let volume = claim.volume().and_then(|name| volumes.volume(name));
+                wanted.bound.push(volume.cloned().map(Reach::of));
                 continue;
             }
             let class = volumes.class(claim.class()).filter(|class| class.waits_for_consumer());
@@ -65,9 +66,13 @@ impl Wanted {
         if self.bound.iter().any(Option::is_none) {
             return Err(vec![NO_VOLUME.into()]);
         }
+        let csi_node = volumes.csi_node(node.name.as_deref().unwrap_or_default()).map(|node| &**node);
         let mut reasons = Vec::new();
-        if !self.bound.iter().flatten().all(|volume| volume.is_usable_on(node)) {
-            reasons.push(NOT_USABLE.into());
+        for reach in self.bound.iter().flatten() {
+            if !reach.covers(node, csi_node).map_err(|why| vec![why.into()])? {
+                reasons.push(NOT_USABLE.into());
+                break;
+            }
         }
         match self.plan(node, volumes) {
             Ok(plan) if reasons.is_empty() => return Ok(plan),

@@ -9,7 +9,7 @@ use crate::cache::Snapshot;
 use crate::framework::{Plugin, PreBind, Reserve, Settled, Target, Write};
 use crate::pod::{NodeName, PodInfo};
 use crate::related::Key;
-use crate::volumes::{Claim, ClaimRef, PersistentVolume, SELECTED_NODE, Volumes};
+use crate::volumes::{Claim, ClaimRef, PersistentVolume, Reach, SELECTED_NODE, Volumes};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
@@ -143,7 +143,7 @@ fn is_bound(name: &str, claim: &Claim, node: &ObjectMeta, volumes: &Volumes) -> 
         let exists = volumes.volume(name).is_some();
         return if exists { Ok(false) } else { Err(format!("persistentvolume {name:?} not found")) };
     };
-    is_usable(volume, node)?;
+    is_usable(volume, node, volumes)?;
     if volume.spec.claim_ref.as_ref().is_none_or(|claim| claim.uid.is_empty()) {
         return Err(format!("ClaimRef got reset for pv {name:?}"));
     }
@@ -165,7 +165,7 @@ fn is_made(claim: &Claim, node: &ObjectMeta, volumes: &Volumes) -> Result<bool, 
     }
     if let Some(volume) = now.volume() {
         let Some(volume) = volumes.settled_volume(volume) else { return Ok(false) };
-        is_usable(volume, node)?;
+        is_usable(volume, node, volumes)?;
     }
     Ok(now.is_bound())
 }
@@ -180,13 +180,13 @@ fn current<'a>(claim: &Claim, volumes: &'a Volumes) -> Result<Option<&'a Arc<Cla
     Ok(now)
 }
 
-fn is_usable(volume: &PersistentVolume, node: &ObjectMeta) -> Result<(), String> {
-    if volume.is_usable_on(node) {
+fn is_usable(volume: &Arc<PersistentVolume>, node: &ObjectMeta, volumes: &Volumes) -> Result<(), String> {
+    let name = node.name.as_deref().unwrap_or_default();
+    if Reach::of(volume.clone()).covers(node, volumes.csi_node(name).map(|node| &**node))? {
         return Ok(());
     }
-    let node = node.name.as_deref().unwrap_or_default();
     Err(format!(
-        "pv {:?} node affinity doesn't match node {node:?}: no matching NodeSelectorTerms",
+        "pv {:?} node affinity doesn't match node {name:?}: no matching NodeSelectorTerms",
         volume.name()
     ))
 }

@@ -2,8 +2,7 @@
 //!
 //! A bound claim ties the pod to the nodes that its volume can be used on. A claim whose class waits for its first
 //! consumer gets, on each node, the smallest free volume that suits, or one that is to be made there. Others must be
-//! bound first. It concerns pods that mount claims, ephemeral volumes included; others cost it nothing. In-tree
-//! volumes are not translated to CSI: their drivers are gone.
+//! bound first. It concerns pods that mount claims, ephemeral volumes included; others cost it nothing.
 
 mod find;
 mod hold;

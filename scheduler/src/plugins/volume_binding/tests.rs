@@ -168,6 +168,14 @@ fn bound_claims() {
         let objects = [objects, vec![bound_claim("c", "v")]].concat();
         assert_eq!(ask(&mounting(&["c"]), &objects), want, "{name}");
     }
+    // A zone of old, on a node whose driver has taken the plugin's place.
+    let disk = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": "z"}}, "spec": {"gcePersistentDisk": {"pdName": "d"}}});
+    let moved = json!({"kind": "CSINode", "metadata": {"name": "a", "annotations":
+        {"storage.alpha.kubernetes.io/migrated-plugins": "kubernetes.io/gce-pd"}}});
+    let old = || vec![bound_claim("c", "v"), volume("v", None, disk.clone())];
+    assert_eq!(ask(&mounting(&["c"]), &old()), Verdict::Fits, "the plugin does not look");
+    let with_driver = [old(), vec![moved]].concat();
+    assert_eq!(ask(&mounting(&["c"]), &with_driver), never(NOT_USABLE), "the driver's label is missing");
     let both = [by_hand(), bound_claim("c", "v"), volume("v", Some("b"), json!({})), claim("d", json!({}))];
     let reasons: Vec<crate::framework::Reason> = vec![NOT_USABLE.into(), NONE_SUITS.into()];
     assert_eq!(ask(&mounting(&["c", "d"]), &both), Verdict::Never(reasons.into()), "both reasons are told");
