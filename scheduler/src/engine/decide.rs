@@ -288,7 +288,7 @@ impl AcrossNodes {
             code => code,
         };
         let codes: Vec<u16> = codes.iter().enumerate().map(code).collect();
-        Rejections::from_codes(kinds, codes.into_iter())
+        Rejections::from_codes(kinds, codes)
     }
 
     /// A place in [`KINDS`].

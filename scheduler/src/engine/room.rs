@@ -1,14 +1,18 @@
-//! Making room, quickly: what evicting from a node would cost is kept a shape of pod, until the node changes.
+//! Making room, quickly: what evicting from a node would cost is kept a shape of pod, in the order of costs, until the
+//! node changes.
 //!
-//! Promise: answers what [`preempt::find`] does. Only for pods that nothing elsewhere concerns; where pods on other
-//! nodes matter, evicting from one node may change another, and the plain search looks at all.
+//! Promise: answers what [`preempt::find`] does, having looked only at nodes that changed since the last time. Only for
+//! pods that nothing elsewhere concerns; where pods on other nodes matter, evicting from one node may change another,
+//! and the plain search looks at all.
 
 use super::log::{Mark, Stale};
-use super::shape::Local;
-use super::{Engine, ShapeId};
+use super::shape::{Local, Shape};
+use super::tables::At;
+use super::{Engine, ShapeId, place};
 use crate::cycle::Checks;
-use crate::preempt::{self, Against, Attempt, Candidate, Limit, Refusal, Room, Rooms};
+use crate::preempt::{self, Against, Attempt, Candidate, LastingCost, Limit, Refusal, Room, Rooms};
 use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
 
 /// Shapes whose candidates are kept.
 const KEPT_LIMIT: usize = 64;
@@ -17,39 +21,107 @@ const KEPT_LIMIT: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     mark: Option<Mark>,
-    /// By node; `None`: not looked at since it changed.
-    nodes: Vec<Option<Result<Candidate, Refusal>>>,
+    nodes: Vec<Known>,
+    /// The nodes that are [`Known::Nothing`] of.
+    unknown: Vec<At>,
+    by_cost: BTreeSet<(LastingCost, At)>,
+    /// Why nodes were refused, and how many.
+    refusals: Vec<(Refusal, usize)>,
+    hopeless: usize,
+}
+
+/// What is known of one node.
+#[derive(Debug)]
+enum Known {
+    /// Not looked at since it changed, or only valid for the moment.
+    Nothing,
+    /// Eviction does not help.
+    Hopeless,
+    /// Filed by its cost.
+    Candidate(Candidate, LastingCost),
+    /// A place in `refusals`.
+    Refused(usize),
 }
 
 impl Candidates {
-    /// The cheapest of the nodes that eviction may help, as [`preempt::find`] chooses.
-    fn choose(&mut self, attempt: &Attempt<'_>, checks: &Checks<'_>) -> Room {
-        let mut best: Option<(preempt::Cost, usize)> = None;
-        let mut against = Against::default();
-        let (mut asked, mut passing) = (0, Vec::new());
-        for at in preempt::curable(attempt.failure) {
-            asked += 1;
-            let known = self.nodes[at].get_or_insert_with(|| {
-                let found = preempt::candidate(attempt, checks, &attempt.cluster.nodes()[at]);
-                if found.as_ref().is_ok_and(|candidate| !candidate.lasts()) {
-                    passing.push(at);
-                }
-                found
-            });
-            match known {
-                Ok(candidate) => {
-                    let cost = candidate.cost(attempt.now);
-                    if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                        best = Some((cost, at));
-                    }
-                }
-                Err(refusal) => against.count(refusal),
+    /// Forgets what is known of nodes that changed.
+    fn follow(&mut self, stale: Stale<'_>, nodes: usize) {
+        match stale {
+            Stale::All => *self = Self { mark: self.mark, ..Self::default() },
+            Stale::Some(some) => {
+                let before = self.nodes.len();
+                some.iter().filter(|(at, _)| (*at as usize) < before).for_each(|(at, _)| self.forget(*at));
             }
         }
-        let best = best.and_then(|(_, at)| self.nodes[at].as_ref()?.as_ref().ok());
-        let room = best.map(Candidate::room);
-        passing.into_iter().for_each(|at| self.nodes[at] = None);
-        room.unwrap_or_else(|| against.room(attempt.failure.nodes, asked))
+        self.unknown.extend((self.nodes.len()..nodes).map(place));
+        self.nodes.resize_with(nodes, || Known::Nothing);
+    }
+
+    fn forget(&mut self, at: At) {
+        match std::mem::replace(&mut self.nodes[at as usize], Known::Nothing) {
+            Known::Nothing => return,
+            Known::Hopeless => self.hopeless -= 1,
+            Known::Candidate(_, cost) => _ = self.by_cost.remove(&(cost, at)),
+            Known::Refused(kind) => self.refusals[kind].1 -= 1,
+        }
+        self.unknown.push(at);
+    }
+
+    /// The cheapest of the nodes that eviction may help, as [`preempt::find`] chooses.
+    fn choose(&mut self, attempt: &Attempt<'_>, shape: &Shape, checks: &Checks<'_>) -> Room {
+        let mut passing: Vec<(At, Candidate)> = Vec::new();
+        for at in std::mem::take(&mut self.unknown) {
+            passing.extend(self.look(at, attempt, shape, checks).map(|candidate| (at, candidate)));
+        }
+        let kept = self.by_cost.first().and_then(|(_, at)| match &self.nodes[*at as usize] {
+            Known::Candidate(candidate, _) => Some((*at, candidate)),
+            _ => None,
+        });
+        let all = passing.iter().map(|(at, candidate)| (*at, candidate)).chain(kept);
+        let best = all.min_by_key(|(at, candidate)| (candidate.cost(attempt.now), *at));
+        let room = best.map(|(_, candidate)| candidate.room());
+        self.unknown.extend(passing.iter().map(|(at, _)| *at));
+        room.unwrap_or_else(|| self.none(attempt))
+    }
+
+    /// Looks at a node; answers it if it is a candidate for the moment only.
+    fn look(
+        &mut self,
+        at: At,
+        attempt: &Attempt<'_>,
+        shape: &Shape,
+        checks: &Checks<'_>,
+    ) -> Option<Candidate> {
+        let node = at as usize;
+        if !shape.is_curable(node) {
+            self.nodes[node] = Known::Hopeless;
+            self.hopeless += 1;
+            return None;
+        }
+        match preempt::candidate(attempt, checks, &attempt.cluster.nodes()[node]) {
+            Ok(candidate) => {
+                let Some(cost) = candidate.lasting_cost() else { return Some(candidate) };
+                self.by_cost.insert((cost, at));
+                self.nodes[node] = Known::Candidate(candidate, cost);
+            }
+            Err(refusal) => {
+                let known = self.refusals.iter().position(|(known, _)| *known == refusal);
+                let kind = known.unwrap_or_else(|| {
+                    self.refusals.push((refusal, 0));
+                    self.refusals.len() - 1
+                });
+                self.refusals[kind].1 += 1;
+                self.nodes[node] = Known::Refused(kind);
+            }
+        }
+        None
+    }
+
+    fn none(&self, attempt: &Attempt<'_>) -> Room {
+        let mut against = Against::default();
+        let refusals = self.refusals.iter().filter(|(_, nodes)| *nodes > 0);
+        refusals.for_each(|(refusal, nodes)| against.count(refusal, *nodes));
+        against.room(attempt.failure.nodes, self.nodes.len() - self.hopeless)
     }
 }
 
@@ -73,28 +145,23 @@ impl Engine {
         if !plan.covers(profile, pod, cluster) {
             return None;
         }
-        let shape = self.shape(pod, profile, cluster)?;
-        if self.rules(pod, shape, profile, cluster).is_some_and(|rules| self.refuses(rules)) {
+        let id = self.shape(pod, profile, cluster)?;
+        if self.rules(pod, id, profile, cluster).is_some_and(|rules| self.refuses(rules)) {
             return None;
         }
         let plan = self.plans.get(&profile.scheduler_name)?;
+        let shape = &mut self.shapes.get_mut(&id)?.value;
+        if !shape.refresh(plan, profile, cluster, &self.log, self.order) {
+            return None;
+        }
         let local = Local::prepare(pod, plan, profile, cluster)?;
-        if self.rooms.len() >= KEPT_LIMIT && !self.rooms.contains_key(&shape) {
+        if self.rooms.len() >= KEPT_LIMIT && !self.rooms.contains_key(&id) {
             self.rooms.clear();
         }
-        let kept = self.rooms.entry(shape).or_default();
-        match Mark::advance(&mut kept.mark, self.order, cluster.len(), &self.log) {
-            Stale::All => {
-                kept.nodes.clear();
-                kept.nodes.resize_with(cluster.len(), || None);
-            }
-            Stale::Some(some) => {
-                kept.nodes.resize_with(cluster.len(), || None);
-                some.iter().for_each(|(at, _)| kept.nodes[*at as usize] = None);
-            }
-        }
-        let room = kept.choose(attempt, &local.into_checks());
-        Some(room)
+        let kept = self.rooms.entry(id).or_default();
+        let stale = Mark::advance(&mut kept.mark, self.order, cluster.len(), &self.log);
+        kept.follow(stale, cluster.len());
+        Some(kept.choose(attempt, shape, &local.into_checks()))
     }
 }
 

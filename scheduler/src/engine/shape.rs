@@ -393,9 +393,15 @@ impl Shape {
         })
     }
 
+    /// True when that node refuses for now only.
+    pub(super) fn is_curable(&self, at: usize) -> bool {
+        let refusal = usize::from(self.codes[at]).checked_sub(1).and_then(|kind| self.refusals.get(kind));
+        refusal.is_some_and(|(_, verdict)| matches!(verdict, Verdict::Later(_)))
+    }
+
     /// What every node says, when none fits.
     pub(super) fn rejections(&self) -> Rejections {
-        Rejections::from_codes(self.refusals.clone(), self.codes.iter().copied())
+        Rejections::from_codes(self.refusals.clone(), self.codes.clone())
     }
 
     /// What can be said, for more to be added, and what each node says of it.

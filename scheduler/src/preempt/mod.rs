@@ -117,7 +117,7 @@ pub(crate) fn candidates(attempt: &Attempt<'_>, limit: Option<Limit>) -> Result<
                 harmless |= candidate.violations == 0;
                 found.push(candidate);
             }
-            Err(refusal) => against.count(&refusal),
+            Err(refusal) => against.count(&refusal, 1),
         }
     }
     if found.is_empty() { Err(against.room(attempt.failure.nodes, asked)) } else { Ok(found) }
@@ -145,13 +145,13 @@ pub(crate) struct Against {
 }
 
 impl Against {
-    /// One more node.
-    pub(crate) fn count(&mut self, (plugin, verdict): &Refusal) {
+    /// So many more nodes, at least one.
+    pub(crate) fn count(&mut self, (plugin, verdict): &Refusal, nodes: usize) {
         self.plugins.extend(plugin);
         for reason in verdict.reasons() {
             match self.reasons.get_mut(reason) {
-                Some(count) => *count += 1,
-                None => _ = self.reasons.insert(reason.clone(), 1),
+                Some(count) => *count += nodes,
+                None => _ = self.reasons.insert(reason.clone(), nodes),
             }
         }
     }
@@ -192,6 +192,18 @@ pub(crate) struct Candidate {
 /// victims, and the start of the oldest top victim (later is better).
 pub(crate) type Cost = (usize, i32, i64, usize, Reverse<Timestamp>);
 
+/// The same, without saying when.
+pub(crate) type LastingCost = (usize, i32, i64, usize, Reverse<Start>);
+
+/// When a victim started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Start {
+    /// Then, which is past.
+    At(Timestamp),
+    /// Not yet, which counts as whatever time it is.
+    Now,
+}
+
 impl Candidate {
     pub(crate) fn new(node: NodeName, victims: Vec<Arc<PodInfo>>, violations: usize, lasts: bool) -> Self {
         let highest = victims.iter().map(|pod| pod.priority).max().unwrap_or(i32::MIN);
@@ -224,9 +236,11 @@ impl Candidate {
         Some(Offer { node, victims: self.victims, violations: self.violations })
     }
 
-    /// True when it is still the right one at a later time.
-    pub(crate) fn lasts(&self) -> bool {
-        self.lasts
+    /// What it costs at any later time, in the order of [`Cost`]; `None`: by then it may be another one.
+    pub(crate) fn lasting_cost(&self) -> Option<LastingCost> {
+        // Who has started did so before now, and is older than who has not.
+        let start = self.oldest.map_or(Start::Now, Start::At);
+        self.lasts.then_some((self.violations, self.highest, self.sum, self.victims.len(), Reverse(start)))
     }
 }
 
