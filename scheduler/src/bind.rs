@@ -340,7 +340,7 @@ impl Urgent {
                 let outcome = match extenders.bind(&pod, &node).await {
                     Some(outcome) => outcome,
                     None => {
-                        let outcome = requests::bind(client, &pod, &body).await;
+                        let outcome = requests::bind(client, &pod, &node, &body).await;
                         metrics.called(Call::Binding, outcome.is_ok(), start.elapsed());
                         outcome
                     }

@@ -1,5 +1,9 @@
 //! The requests and events themselves: what exactly is sent to the API server.
 
+mod bind;
+
+pub(crate) use bind::bind;
+
 use crate::groups::{PodGroup, SCHEDULED};
 use crate::pod::{NodeName, PodInfo};
 use crate::related::Key;
@@ -7,18 +11,11 @@ use crate::state::{Nomination, WriteError};
 use component::client::lean;
 use component::events::{self, Recorder, Type};
 use jiff::Timestamp;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::Request;
 use kube::{Client, Resource};
 use objects::views::Pod;
 use serde_json::{Value, json};
-
-/// POSTs the binding.
-pub(crate) async fn bind(client: &Client, pod: &PodInfo, body: &Value) -> Result<(), WriteError> {
-    let body = serde_json::to_vec(body).map_err(kube::Error::SerdeError)?;
-    let request = pods(pod).create_subresource("binding", pod.name(), &PostParams::default(), body);
-    Ok(lean::write(client, request).await?)
-}
 
 /// Marks the victim as disrupted and deletes it with its grace period. A victim that is gone already is fine.
 pub(crate) async fn evict(

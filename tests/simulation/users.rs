@@ -12,6 +12,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 
+use crate::rules;
+
 /// Names that Deployments can have: few, so that the same name comes and goes.
 const NAMES: [&str; 4] = ["ada", "bob", "cyd", "dan"];
 const MOST_REPLICAS: i32 = 6;
@@ -173,7 +175,7 @@ fn deployment(name: &str, wish: &Wish) -> serde_json::Value {
                     "terminationGracePeriodSeconds": 5,
                     "containers": [{
                         "name": "main", "image": "localhost/simulated",
-                        "resources": {"requests": {"cpu": "700m", "memory": "64Mi"}},
+                        "resources": {"requests": {"cpu": format!("{}m", rules::REQUEST_MILLI_CPU), "memory": "64Mi"}},
                     }],
                 },
             },
