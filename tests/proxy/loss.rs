@@ -1,4 +1,5 @@
-//! Nothing is lost: clients that never pause, while backends roll and the proxy is killed and started.
+//! Nothing is lost: clients that never pause, while backends roll, the proxy is killed and started, and started in the
+//! other mode.
 //!
 //! Promise: the proxy is a process of its own, killed with SIGKILL; connections that are opened, connections that
 //! stay open and UDP exchanges are counted, and the counts are printed. A UDP exchange may be sent twice, as a
@@ -16,11 +17,11 @@ use std::time::Duration;
 
 use component::clock::Clock;
 use component::informers::Key;
-use harness::uml;
+use harness::{uml, vm};
 use node_agent::netlink::{Protocol, Socket, conntrack};
 use node_agent::proxy::ipvs::Options;
 use node_agent::proxy::model::{Changes, DataPlane, EndpointSlice, Service, plan_service};
-use node_agent::proxy::{Backend, Mode, Report, Switching};
+use node_agent::proxy::{Backend, Mode, Nftables, Report, Switching};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -45,6 +46,11 @@ const PAUSE: Duration = Duration::from_millis(150);
 /// For the proxy to program a wish, started anew.
 const PROGRAMMED: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 12;
+/// Both ways in turn, half of them each.
+const SWITCHES: usize = 8;
+/// For the back end that was to have forgotten all it wants to forget.
+const LONG_ENOUGH: Duration = Duration::from_secs(4);
+
 #[test]
 fn nftables_loses_nothing() {
     scenario("nftables");
@@ -53,6 +59,73 @@ fn nftables_loses_nothing() {
 #[test]
 fn ipvs_loses_nothing() {
     uml::in_guest("loss::ipvs_loses_nothing", || scenario("ipvs"));
+}
+
+#[test]
+fn switching_modes_loses_nothing() {
+    vm::in_guest("loss::switching_modes_loses_nothing", switching);
+}
+
+/// Starts the proxy in the other mode again and again, while the backends roll.
+fn switching() {
+    if let Some(wish) = std::env::var_os(WISH) {
+        proxy(&PathBuf::from(wish));
+    }
+    let network = Network::start();
+    let pods = PODS.map(|(pod, address)| Pod::start(&network, pod, address));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut driver =
+        Driver { network: &network, pods: &pods, wish: directory.path().join("wish"), child: None };
+    driver.wish("nftables", &[0, 1]);
+    driver.start();
+    driver.wait();
+    let counts = Arc::new(Counts::default());
+    let mut clients = clients(&network, &counts);
+    for round in 0..SWITCHES {
+        let mode = ["ipvs", "nftables"][round % 2];
+        driver.kill();
+        // Every other time endpoints change too while no proxy is there, else with the new one at work.
+        let changed = [(round + 1) % 3, (round + 2) % 3];
+        if round % 4 < 2 {
+            driver.wish(mode, &changed);
+        } else {
+            driver.wish(mode, &[round % 3, (round + 1) % 3]);
+        }
+        driver.start();
+        driver.wait();
+        driver.wish(mode, &changed);
+        driver.wait();
+        // Some of each mode that live on under the other.
+        clients.extend(keepers(&network, &counts));
+        handed_over(&network, mode);
+        if round % 4 < 2 {
+            std::thread::sleep(LONG_ENOUGH);
+        }
+    }
+    counts.over.store(true, Relaxed);
+    clients.into_iter().for_each(|client| client.join().expect("a client"));
+    drop(driver);
+    report(&format!("nftables and ipvs in turn: {SWITCHES} switches, as many changes of backends"), &counts);
+}
+
+/// Under nf_tables IPVS keeps what it had and takes nothing new; under IPVS no rule of the other is left.
+fn handed_over(network: &Network, mode: &str) {
+    let since = Instant::now();
+    loop {
+        let left = network.within("node", || match mode {
+            "ipvs" => Nftables::open().and_then(|mut it| it.is_there()).expect("the kernel can be asked"),
+            _ => {
+                let table = std::fs::read_to_string("/proc/thread-self/net/ip_vs").expect("IPVS is there");
+                let mut weights = table.lines().filter_map(|line| line.split_once("Masq")).map(|(_, it)| it);
+                weights.any(|numbers| numbers.split_whitespace().next() != Some("0"))
+            }
+        });
+        if !left {
+            return;
+        }
+        assert!(since.elapsed() < PROGRAMMED, "the other back end does not let go under {mode}");
+        std::thread::sleep(PAUSE);
+    }
 }
 
 /// What clients count.
