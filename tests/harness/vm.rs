@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::cpio::Archive;
 
@@ -15,7 +16,7 @@ use crate::cpio::Archive;
 const INSIDE: &str = "STEERSMAN_TEST_IN_VIRTUAL_MACHINE";
 
 /// How long a guest may take, with its boot.
-const LIMIT_SECONDS: &str = "900";
+pub const LIMIT: Duration = Duration::from_secs(900);
 
 const MEMORY: &str = "1024M";
 
@@ -70,35 +71,33 @@ const APPLETS: &[&str] = &["sh", "mount", "mkdir", "poweroff"];
 /// # Panics
 /// When the test fails there, or when there is no such machine here: says how to get it.
 pub fn in_guest(name: &str, work: impl FnOnce()) {
+    in_guest_with(name, LIMIT, &[], work);
+}
+
+/// The same with another limit, and with variables of the guest's environment.
+///
+/// # Panics
+/// As `in_guest`.
+pub fn in_guest_with(name: &str, limit: Duration, variables: &[(&str, &str)], work: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return work();
     }
-    let (code, printed) = run(&[name, "--exact", "--nocapture", "--test-threads=1"]);
+    let (code, printed) = run(&[name, "--exact", "--nocapture", "--test-threads=1"], limit, variables);
     assert_eq!(code, 0, "inside the virtual machine:\n{printed}");
     for line in printed.lines().filter(|line| line.starts_with(crate::uml::FIGURE)) {
         crate::bench::say(line);
     }
 }
 
-fn run(arguments: &[&str]) -> (i32, String) {
+fn run(arguments: &[&str], limit: Duration, variables: &[(&str, &str)]) -> (i32, String) {
     let kernel = Kernel::find();
     let folder = tempfile::tempdir().expect("a temporary directory");
     let disk = folder.path().join("root.cpio");
-    std::fs::write(&disk, root(&kernel, folder.path(), &arguments.join(" ")))
+    std::fs::write(&disk, root(&kernel, folder.path(), &script(&arguments.join(" "), variables)))
         .expect("write the guest's files");
     let output = Command::new("timeout")
-        .args([
-            LIMIT_SECONDS,
-            "qemu-system-x86_64",
-            "-accel",
-            "tcg",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            MEMORY,
-        ])
+        .arg(limit.as_secs().to_string())
+        .args(["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", MEMORY])
         .args(["-nographic", "-no-reboot", "-append", "console=ttyS0 quiet panic=-1"])
         .arg("-kernel")
         .arg(&kernel.image)
@@ -143,7 +142,7 @@ fn only_entry(folder: &Path) -> Option<PathBuf> {
 }
 
 /// The guest's files.
-fn root(kernel: &Kernel, scratch: &Path, arguments: &str) -> Vec<u8> {
+fn root(kernel: &Kernel, scratch: &Path, script: &str) -> Vec<u8> {
     let mut archive = Archive::default();
     for folder in ["bin", "dev", "proc", "sys", "run", "tmp", "root", "usr"] {
         archive.folder(folder);
@@ -186,16 +185,17 @@ fn root(kernel: &Kernel, scratch: &Path, arguments: &str) -> Vec<u8> {
             archive.file_with_folders(&format!("{place}/{name}"), 0o644, &read(&entry.path()));
         }
     }
-    archive.file("init", 0o755, script(arguments).as_bytes());
+    archive.file("init", 0o755, script.as_bytes());
     archive.finish()
 }
 
 /// The guest's first process. It shows the exit code on the console, which is all that comes out.
-fn script(arguments: &str) -> String {
+fn script(arguments: &str, variables: &[(&str, &str)]) -> String {
     let loaded = LOADED.join(" ");
+    let variables: String = variables.iter().map(|(name, value)| format!(" {name}={value}")).collect();
     format!(
         "#!/bin/sh\n\
-         export PATH=/bin HOME=/root TMPDIR=/run RUST_BACKTRACE=1 {INSIDE}=1\n\
+         export PATH=/bin HOME=/root TMPDIR=/run RUST_BACKTRACE=1 {INSIDE}=1{variables}\n\
          mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmpfs /run; mount -t devtmpfs dev /dev\n\
          mkdir -p /run/netns; ip link set lo up; modprobe -a {loaded}\n\
          /bin/guest {arguments}\n\
