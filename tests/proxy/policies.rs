@@ -1,15 +1,19 @@
 //! Network policies against real packets: who reaches whom on which port, in both families.
 //!
-//! The cases follow each other on one world, so that each but the first is programmed as a difference.
+//! The cases follow each other on one world, so that each but the first is programmed as a difference. What this kernel
+//! may lack, IPVS and SCTP, is asked in a virtual machine.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use component::clock::Clock;
 use component::informers::Key;
+use harness::vm;
 use node_agent::policy::Enforcer;
 use node_agent::policy::model::{Changes, PodFacts, Policy, World};
+use node_agent::proxy::ipvs::{Ipvs, Options};
 use node_agent::proxy::model::{
     Changes as ProxyChanges, DataPlane, EndpointSlice, Family, Service, plan_service,
 };
@@ -26,7 +30,7 @@ use crate::table::{address, node};
 const TRIES: usize = 6;
 
 /// A state of the cluster's policies, and connections that are allowed and denied. A connection is
-/// `FROM > TO PORT[/udp]`; FROM may name its source address: `outside@192.168.50.3`.
+/// `FROM > TO PORT[/udp|/sctp]`; FROM may name its source address: `outside@192.168.50.3`.
 struct Case {
     name: &'static str,
     policies: Vec<Value>,
@@ -178,25 +182,49 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+/// For kernels with SCTP.
+fn sctp_cases() -> Vec<Case> {
+    let clients = json!({"podSelector": {"matchLabels": {"role": "client"}}});
+    let ingress = |ports: Value| json!({"podSelector": {"matchLabels": {"role": "web"}}, "ingress": [{"from": [clients], "ports": ports}]});
+    let egress = |ports: Value| json!({"podSelector": {"matchLabels": {"role": "client"}}, "policyTypes": ["Egress"], "egress": [{"ports": ports}]});
+    vec![
+        Case {
+            name: "SCTP, no policy",
+            policies: Vec::new(),
+            allowed: &["pod2 > pod1 8080/sctp", "outside > pod1 9090/sctp", "pod3 > far 8080/sctp"],
+            denied: &[],
+        },
+        Case {
+            name: "SCTP by number",
+            policies: vec![ingress(json!([{"port": 8080, "protocol": "SCTP"}]))],
+            allowed: &["pod2 > pod1 8080/sctp", "pod1 > far 8080/sctp", "far > pod2 9090/sctp"],
+            denied: &[
+                "pod2 > pod1 9090/sctp",
+                "pod2 > pod1 8080",
+                "pod3 > pod1 8080/sctp",
+                "outside > pod1 8080/sctp",
+            ],
+        },
+        Case {
+            name: "SCTP by range, others' ports for TCP and UDP only",
+            policies: vec![
+                egress(json!([{"port": 8000, "endPort": 8080, "protocol": "SCTP"}, {"port": 9090}])),
+                ingress(json!([{"port": 8080}, {"port": 8080, "protocol": "UDP"}])),
+            ],
+            allowed: &["pod2 > far 8080/sctp", "pod2 > far 9090", "pod1 > far 9090/sctp"],
+            denied: &["pod2 > far 9090/sctp", "pod2 > far 8080/udp", "pod2 > pod1 8080/sctp"],
+        },
+    ]
+}
+
 #[test]
 fn packets_pass_as_policies_say() {
     let mut network = Network::start();
     network.serve("node");
     network.serve("outside");
     let mut enforcer = network.within("node", || Enforcer::open().unwrap());
-    let (mut world, mut wrong, mut there) = (world(), Vec::new(), 0);
-    for case in cases() {
-        let mut changes = Changes::default();
-        for index in 0..there.max(case.policies.len()) {
-            let name = format!("p{index}");
-            let new = case.policies.get(index).map(|spec| policy(&name, spec).1);
-            world.set_policy(&Key::new("default", name), new);
-        }
-        there = case.policies.len();
-        world.settle(&mut changes);
-        enforcer.sync(&world.plane, &changes).unwrap();
-        wrong.extend(ask_all(&network, &case));
-    }
+    let mut world = world();
+    let wrong = run(&network, &mut enforcer, &mut world, &cases());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // Operators look at it with nft.
     let shown = network.within("node", ruleset);
@@ -214,6 +242,24 @@ fn packets_pass_as_policies_say() {
         ask(&network, "outside", "pod2 8080", Family::V4),
         Answer::From("pod2".to_owned(), "192.168.50.2".parse().unwrap())
     );
+}
+
+/// Runs cases one after the other; answers what was wrong.
+fn run(network: &Network, enforcer: &mut Enforcer, world: &mut World, cases: &[Case]) -> Vec<String> {
+    let (mut wrong, mut there) = (Vec::new(), 0);
+    for case in cases {
+        let mut changes = Changes::default();
+        for index in 0..there.max(case.policies.len()) {
+            let name = format!("p{index}");
+            let new = case.policies.get(index).map(|spec| policy(&name, spec).1);
+            world.set_policy(&Key::new("default", name), new);
+        }
+        there = case.policies.len();
+        world.settle(&mut changes);
+        enforcer.sync(&world.plane, &changes).unwrap();
+        wrong.extend(ask_all(network, case));
+    }
+    wrong
 }
 
 /// Asks everything at the same time; answers what was wrong.
@@ -252,7 +298,11 @@ fn ask(network: &Network, from: &str, to: &str, family: Family) -> Answer {
     let (from, source) =
         from.split_once('@').map_or((from, None), |(from, source)| (from, source.parse().ok()));
     let (to, port) = to.split_once(' ').unwrap();
-    let (port, way) = port.strip_suffix("/udp").map_or((port, Way::Tcp), |port| (port, Way::Udp));
+    let (port, way) = match port.split_once('/') {
+        None => (port, Way::Tcp),
+        Some((port, "udp")) => (port, Way::Udp),
+        Some((port, _)) => (port, Way::Sctp),
+    };
     let at = SocketAddr::new(address_of(to, family), port.parse().unwrap());
     network.within(from, || here(way, source, at))
 }
@@ -272,23 +322,58 @@ fn address_of(place: &str, family: Family) -> IpAddr {
 #[test]
 fn services_are_judged_by_who_really_talks() {
     let network = Network::start();
-    let (mut proxy, mut enforcer) =
-        network.within("node", || (Nftables::open().unwrap(), Enforcer::open().unwrap()));
+    let mut proxy = network.within("node", || Nftables::open().unwrap());
+    judge(&network, &mut proxy, &[Way::Tcp]);
+}
+
+/// IPVS sends packets on where the node's own come from, and has them pass policies all the same.
+#[test]
+fn policies_hold_with_ipvs_and_for_sctp() {
+    vm::in_guest("policies::policies_hold_with_ipvs_and_for_sctp", || {
+        let network = Network::start();
+        for mode in ["nftables", "ipvs"] {
+            let mut proxy: Box<dyn Backend> = network.within("node", || match mode {
+                "ipvs" => {
+                    Box::new(Ipvs::new(Options::default(), Clock::start()).unwrap()) as Box<dyn Backend>
+                }
+                _ => Box::new(Nftables::open().unwrap()),
+            });
+            judge(&network, proxy.as_mut(), &[Way::Tcp, Way::Udp, Way::Sctp]);
+            network.within("node", || proxy.cleanup()).unwrap();
+        }
+        let mut enforcer = network.within("node", || Enforcer::open().unwrap());
+        let wrong = run(&network, &mut enforcer, &mut world(), &sctp_cases());
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    });
+}
+
+/// Asks a Service of one pod under policies.
+fn judge(network: &Network, proxy: &mut dyn Backend, ways: &[Way]) {
     let mut plane = DataPlane::new(cases::settings());
+    let ports: Vec<Value> = ways
+        .iter()
+        .map(|way| json!({"name": name(*way), "port": 80, "nodePort": 30080, "protocol": name(*way)}))
+        .collect();
     let whole = json!({"metadata": {"name": "s", "namespace": "default"}, "spec": {"type": "NodePort", "clusterIP": "10.96.0.9",
-        "clusterIPs": ["10.96.0.9"], "externalTrafficPolicy": "Cluster", "ports": [{"port": 80, "nodePort": 30080}]}});
+        "clusterIPs": ["10.96.0.9"], "externalTrafficPolicy": "Cluster", "ports": ports}});
     let service: Service = serde_json::from_value(whole).unwrap();
-    let slice: EndpointSlice = serde_json::from_value(json!({"metadata": {"name": "s"}, "addressType": "IPv4",
-        "endpoints": [{"addresses": ["10.244.0.11"], "nodeName": "node"}], "ports": [{"name": "", "port": 8080}]}))
-    .unwrap();
+    let targets: Vec<Value> =
+        ways.iter().map(|way| json!({"name": name(*way), "port": 8080, "protocol": name(*way)})).collect();
+    let slice: EndpointSlice =
+        serde_json::from_value(json!({"metadata": {"name": "s"}, "addressType": "IPv4",
+        "endpoints": [{"addresses": ["10.244.0.11"], "nodeName": "node"}], "ports": targets}))
+        .unwrap();
     let plan = plan_service(&service, &[Arc::new(slice)], &node(), &plane.settings);
     plane.set(&Key::new("default", "s"), plan, &mut ProxyChanges::default());
-    proxy.sync(&plane, &ProxyChanges::everything()).unwrap();
+    network.within("node", || proxy.sync(&plane, &ProxyChanges::everything())).unwrap();
+    let mode = proxy.name();
 
+    let mut enforcer = network.within("node", || Enforcer::open().unwrap());
     let (mut world, mut changes) = (world(), Changes::default());
     let deny = json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]});
+    let allowed: Vec<Value> = ways.iter().map(|way| json!({"port": 8080, "protocol": name(*way)})).collect();
     let web = json!({"podSelector": {"matchLabels": {"role": "web"}}, "ingress": [
-        {"from": [{"namespaceSelector": {"matchLabels": {"team": "red"}}}, {"ipBlock": {"cidr": "192.168.50.2/32"}}], "ports": [{"port": 8080}]}]});
+        {"from": [{"namespaceSelector": {"matchLabels": {"team": "red"}}}, {"ipBlock": {"cidr": "192.168.50.2/32"}}], "ports": allowed}]});
     for (name, spec) in [("deny", &deny), ("web", &web)] {
         let (key, policy) = policy(name, spec);
         world.set_policy(&key, Some(policy));
@@ -305,10 +390,34 @@ fn services_are_judged_by_who_really_talks() {
         ("outside", Some("192.168.50.3"), "192.168.50.1:30080", false),
         ("node", None, "10.96.0.9:80", true),
     ];
-    for (from, source, to, expected) in table {
-        let source: Option<IpAddr> = source.map(|source| source.parse().unwrap());
-        let answer = network.within(from, || here(Way::Tcp, source, to.parse().unwrap()));
-        assert_eq!(matches!(answer, Answer::From(..)), expected, "{from} {source:?} > {to}: {answer:?}");
+    let ask_all = |judged: bool| {
+        for (way, (from, source, to, allowed)) in ways.iter().flat_map(|way| table.map(|row| (*way, row))) {
+            let expected = allowed || !judged;
+            let source: Option<IpAddr> = source.map(|source| source.parse().unwrap());
+            let once = || network.within(from, || here(way, source, to.parse().unwrap()));
+            let passed = |answer: &Answer| matches!(answer, Answer::From(..));
+            let mut answer = once();
+            // Neighbours that are not known yet are looked for first.
+            for _ in 0..TRIES {
+                if !expected || passed(&answer) {
+                    break;
+                }
+                answer = once();
+            }
+            assert_eq!(passed(&answer), expected, "{mode}: {from} {source:?} > {to} {way:?}: {answer:?}");
+        }
+    };
+    ask_all(true);
+    // It was the policies.
+    enforcer.cleanup().unwrap();
+    ask_all(false);
+}
+
+fn name(way: Way) -> &'static str {
+    match way {
+        Way::Tcp => "TCP",
+        Way::Udp => "UDP",
+        Way::Sctp => "SCTP",
     }
 }
 
