@@ -11,6 +11,7 @@ use component::random::Random;
 use harness::bench::{Report, say, usage};
 use hdrhistogram::Histogram;
 use jiff::Timestamp;
+use objects::labels::Selector;
 use objects::views::{Node, Pod};
 use scheduler::cache::Cache;
 use scheduler::cycle::{self, Placement};
@@ -51,6 +52,7 @@ const ROWS: &[Row] = &[
     Row { name: "many deployments", pod: deployments, before: none, one_a_node: false, preempts: false },
     Row { name: "spread, required", pod: spread, before: none, one_a_node: false, preempts: false },
     Row { name: "spread, preferred", pod: rather_spread, before: none, one_a_node: false, preempts: false },
+    Row { name: "spread, default", pod: served, before: none, one_a_node: false, preempts: false },
     Row { name: "affinity", pod: affinity, before: none, one_a_node: false, preempts: false },
     Row { name: "anti-affinity", pod: anti_affinity, before: none, one_a_node: true, preempts: false },
     Row {
@@ -123,6 +125,8 @@ impl Bench {
                 cache.upsert_pod(info(pod, &format!("{name}-{number}")), name.as_str().into());
             }
         }
+        let selector = Selector::from_set(&[("app".to_owned(), "served".to_owned())].into());
+        cache.snapshot_mut().selectors_mut().set_service("default", "served", Some(selector));
         Self { profiles, cache, engine, random: Random::from_seed(1) }
     }
 
@@ -256,6 +260,11 @@ fn spread(_: usize) -> Value {
 
 fn rather_spread(_: usize) -> Value {
     pod("10m", json!({"color": "blue"}), constraint("ScheduleAnyway"))
+}
+
+/// Spread over zones and hosts by default, as the pods of a Service are.
+fn served(_: usize) -> Value {
+    pod("10m", json!({"app": "served"}), json!({}))
 }
 
 fn term(key: &str, color: &str) -> Value {

@@ -1,9 +1,13 @@
 //! What pods elsewhere mean to a pod: the rules of spreading and of pods near pods, resolved to tables.
 //!
-//! Two pods with equal [`Rules`] get the same answers, so the sums behind them are kept for the next one.
+//! Two pods with equal [`Rules`] get the same answers, so the sums behind them are kept for the next one
+//! ([`AcrossNodes`]).
 
+use super::groups::Groups;
+use super::log::Mark;
 use super::plan::{self, Across, Plan};
-use super::sums::{Source, Terms};
+use super::shape::Shape;
+use super::sums::{Source, Sum, Terms, World};
 use super::tables::{ClassId, Kind, Tables, Who};
 use super::topology::{KeyId, Topology};
 use crate::cache::Snapshot;
@@ -48,14 +52,89 @@ pub(super) struct SpreadRule {
 }
 
 /// The rules and the constraints they came from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Resolved {
     pub(super) rules: Rules,
     pub(super) required: Vec<Constraint>,
     pub(super) preferred: Vec<Constraint>,
 }
 
+/// What a sum is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    Spread,
+    RatherSpread {
+        /// Pods are counted host by host.
+        hosts: bool,
+    },
+    Near,
+    Far,
+    Unwelcome,
+    Wish,
+}
+
+/// Rules with the sums behind them, and the groups of nodes that they make.
+#[derive(Debug)]
+pub(super) struct AcrossNodes {
+    pub(super) resolved: Resolved,
+    /// In the order of [`Rules::kinds`].
+    pub(super) sums: Vec<Sum>,
+    kinds: Vec<Rule>,
+    pub(super) groups: Groups,
+    mark: Option<Mark>,
+}
+
+impl AcrossNodes {
+    pub(super) fn new(resolved: Resolved) -> Self {
+        let rules = &resolved.rules;
+        let spread = rules.spread.iter().chain(&rules.rather_spread).map(|rule| &rule.terms);
+        let pods = rules.near.iter().chain(&rules.far).chain(&rules.unwelcome).chain(&rules.wishes);
+        let sums = spread.chain(pods).cloned().map(Sum::new).collect();
+        Self { sums, kinds: rules.kinds().collect(), groups: Groups::default(), mark: None, resolved }
+    }
+
+    /// Brings all sums up to date. The shape is up to date.
+    pub(super) fn refresh(&mut self, shape: &Shape, world: &World<'_>) {
+        let pod = shape.pod();
+        let Resolved { rules, required, preferred } = &self.resolved;
+        let stale = Mark::advance(&mut self.mark, world.order, world.cluster.len(), world.log);
+        let mut sums = self.sums.iter_mut();
+        for (sum, constraint) in sums.by_ref().take(rules.spread.len()).zip(required) {
+            sum.refresh(&stale, world, |node| constraint.counts_among(node, pod, required));
+        }
+        for (sum, constraint) in sums.by_ref().take(rules.rather_spread.len()).zip(preferred) {
+            let all: &[_] = if rules.all_keys { preferred } else { &[] };
+            sum.refresh(&stale, world, |node| constraint.counts_among(node, pod, all));
+        }
+        sums.for_each(|sum| sum.refresh(&stale, world, |_| true));
+        self.groups.refresh(rules, shape, &self.sums, &stale, world);
+    }
+
+    /// The sums of some rules, each with its place.
+    pub(super) fn columns(&self, of: impl Fn(Rule) -> bool) -> impl Iterator<Item = (usize, &Sum)> {
+        let columns = self.kinds.iter().zip(&self.sums).enumerate();
+        columns.filter(move |(_, (rule, _))| of(**rule)).map(|(column, (_, sum))| (column, sum))
+    }
+
+    /// True when the sum at that place counts host by host.
+    pub(super) fn counts_hosts(&self, column: usize) -> bool {
+        self.kinds[column] == Rule::RatherSpread { hosts: true }
+    }
+}
+
 impl Rules {
+    /// What each sum is for, in order.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = Rule> {
+        let many = |rule, terms: &[Terms]| std::iter::repeat_n(rule, terms.len());
+        let spread = std::iter::repeat_n(Rule::Spread, self.spread.len());
+        spread
+            .chain(self.rather_spread.iter().map(|rule| Rule::RatherSpread { hosts: rule.hosts }))
+            .chain(many(Rule::Near, &self.near))
+            .chain(many(Rule::Far, &self.far))
+            .chain(many(Rule::Unwelcome, &self.unwelcome))
+            .chain(many(Rule::Wish, &self.wishes))
+    }
+
     /// True when nothing elsewhere can refuse a node.
     pub(super) fn refuse_nothing(&self) -> bool {
         self.spread.is_empty() && self.near.is_empty() && self.far.is_empty() && self.unwelcome.is_empty()
@@ -80,7 +159,7 @@ pub(super) struct Maker<'a> {
 impl Maker<'_> {
     /// The rules of a pod of that class.
     pub(super) fn resolve(&mut self, pod: &Arc<PodInfo>, class: ClassId) -> Resolved {
-        let mut resolved = Resolved { rules: Rules::default(), required: Vec::new(), preferred: Vec::new() };
+        let mut resolved = Resolved::default();
         for (at, kind) in &self.plan.across {
             match kind {
                 Across::Spread => {

@@ -1,208 +1,251 @@
-//! Nodes that the rules of a pod cannot tell apart: those in the same domain of every key that the rules name.
+//! Nodes that the rules of a pod cannot tell apart: those where each rule has the same count, or that are in the same
+//! domain of a key with few of them.
 //!
-//! Promise: rules that name zones are weighed a group, not a node, so that more nodes in the same zones cost no more
-//! than a glance each. After [`Groups::refresh`] every node is in its group, or [`Groups::usable`] is false: where
-//! each node is a domain of its own, or pods are counted host by host.
+//! Promise: nodes are weighed a group, not a node, so that more nodes in the same zones, or more nodes with as many pods,
+//! cost no more. After [`Groups::refresh`] every node that fits the shape is in its group, filed by its total, or
+//! [`Groups::usable`] is false: there are too many groups for that to pay.
 
-use super::across::Rules;
-use super::log::{Mark, Stale, What};
-use super::shape::{FITS, OUT, Shape};
-use super::sums::World;
+use super::across::{Rule, Rules};
+use super::log::{Stale, What};
+use super::ranks::Ranks;
+use super::score::{NO_LABEL, Places};
+use super::shape::{FITS, Shape};
+use super::sums::{Sum, World};
 use super::tables::At;
-use super::topology::{Domain, KeyId};
+use super::topology::{Domain, NOWHERE};
 use rustc_hash::FxHashMap;
-use std::ops::Range;
 
-/// Groups at most, and nodes a group at least: else weighing groups saves nothing.
-const GROUPS_LIMIT: usize = 256;
-const NODES_A_GROUP: usize = 4;
-/// The worth of a group that may not be chosen.
-pub(super) const REFUSED: i64 = OUT as i64;
+/// Nodes a group at least, on average: else weighing groups saves nothing.
+const NODES_A_GROUP: usize = 8;
+/// Groups that are always worth it.
+const FEW_GROUPS: usize = 16;
+/// Domains of a key whose nodes are told apart by domain, so that a count there moves no node.
+const FEW_DOMAINS: usize = 256;
+
+type GroupId = u32;
+/// The group of nodes that do not fit.
+const NONE: GroupId = GroupId::MAX;
 
 /// The groups under one set of rules.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Groups {
-    /// The keys that the rules name.
-    keys: Vec<KeyId>,
-    /// Some rule counts host by host.
-    hosts: bool,
-    /// The group of each node.
-    of: Vec<u16>,
-    /// Whether it fits, as the counts have it.
-    fits: Vec<bool>,
-    /// How many nodes of each group fit.
-    counts: Vec<usize>,
-    /// For each of the keys the domain of each group.
-    domains: Vec<Vec<Domain>>,
-    known: FxHashMap<Box<[Domain]>, u16>,
-    mark: Option<Mark>,
-    many: bool,
+    /// What is read of each node for each sum, in the order of the sums.
+    columns: Vec<Column>,
+    /// The group of each node, and the total it is filed under.
+    of: Vec<(GroupId, i32)>,
+    groups: Vec<Group>,
+    /// Places of groups that have no node.
+    empty: Vec<GroupId>,
+    known: FxHashMap<Box<[i64]>, GroupId>,
+    /// How often the shape was filled when this was.
+    filled: u64,
+    usable: bool,
+    /// The last that was read.
+    read: Vec<i64>,
 }
 
-/// The best of the nodes that may be chosen.
+/// One group.
+#[derive(Debug)]
+struct Group {
+    /// What was read of its nodes: a number a column, then the raw scores that are normalised by the greatest.
+    read: Box<[i64]>,
+    ranks: Ranks,
+}
+
+/// What is read of a node for a sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Best {
-    /// The greatest total.
-    pub(super) total: i64,
-    /// How many nodes have it.
-    pub(super) ties: usize,
+enum Column {
+    /// The domain: there are few.
+    Domain,
+    /// What its domain has, or [`NO_LABEL`].
+    Sum,
+    /// Whether its domain has any: 1 or 0, or [`NO_LABEL`].
+    Any,
+    /// What the node itself has, or [`NO_LABEL`].
+    Own,
 }
 
 impl Groups {
-    pub(super) fn new(rules: &Rules) -> Self {
-        let spread = rules.spread.iter().chain(&rules.rather_spread).map(|rule| &rule.terms);
-        let pods = rules.near.iter().chain(&rules.far).chain(&rules.unwelcome).chain(&rules.wishes);
-        let mut keys: Vec<KeyId> = spread.chain(pods).map(|terms| terms.key).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        Self {
-            hosts: rules.rather_spread.iter().any(|rule| rule.hosts),
-            domains: vec![Vec::new(); keys.len()],
-            keys,
-            of: Vec::new(),
-            fits: Vec::new(),
-            counts: Vec::new(),
-            known: FxHashMap::default(),
-            mark: None,
-            many: false,
-        }
-    }
-
-    /// Brings it up to date, with what the shape says of each node by now.
-    pub(super) fn refresh(&mut self, shape: &Shape, world: &World<'_>) {
-        if self.hosts {
+    /// Brings it up to date; shape and sums are. `stale` is what they have looked at.
+    pub(super) fn refresh(
+        &mut self,
+        rules: &Rules,
+        shape: &Shape,
+        sums: &[Sum],
+        stale: &Stale<'_>,
+        world: &World<'_>,
+    ) {
+        let some = match stale {
+            Stale::Some(some) if self.filled == shape.filled() => some,
+            _ => return self.fill(rules, shape, sums, world),
+        };
+        if !self.usable || some.is_empty() {
             return;
         }
-        let nodes = world.cluster.len();
-        match Mark::advance(&mut self.mark, world.order, nodes, world.log) {
-            Stale::Some(some) => {
-                self.resize(nodes);
-                for (at, what) in some.iter().filter(|(_, what)| *what != What::Versions) {
-                    self.look(*at, *what == What::Object, shape, world);
-                }
-            }
-            Stale::All => {
-                self.of.clear();
-                self.fits.clear();
-                self.counts.clear();
-                self.domains.iter_mut().for_each(Vec::clear);
-                self.known.clear();
-                self.many = false;
-                self.resize(nodes);
-                (0..nodes).for_each(|at| self.look(at as At, true, shape, world));
+        self.of.resize(world.cluster.len(), (NONE, 0));
+        for (at, _) in some.iter().filter(|(_, what)| *what != What::Versions) {
+            self.look(*at, shape, sums, world);
+        }
+        for (column, sum) in sums.iter().enumerate() {
+            // Other nodes are in the same domain.
+            if matches!(self.columns.get(column), Some(Column::Sum | Column::Any)) {
+                let nodes = |domain: &Domain| world.topology.members(sum.key(), *domain);
+                sum.touched().iter().flat_map(nodes).for_each(|at| self.look(*at, shape, sums, world));
             }
         }
     }
 
-    fn resize(&mut self, nodes: usize) {
-        self.of.resize(nodes, 0);
-        self.fits.resize(nodes, false);
+    fn fill(&mut self, rules: &Rules, shape: &Shape, sums: &[Sum], world: &World<'_>) {
+        let nodes = world.cluster.len();
+        *self = Self { filled: shape.filled(), usable: true, ..Self::default() };
+        for (kind, sum) in rules.kinds().zip(sums) {
+            let few = world.topology.size(sum.key()) <= FEW_DOMAINS.min(limit(nodes));
+            let column = match kind {
+                Rule::RatherSpread { hosts: true } => Column::Own,
+                _ if few => Column::Domain,
+                Rule::RatherSpread { hosts: false } => {
+                    // It needs to know how many domains the nodes that fit are in.
+                    self.usable = false;
+                    return;
+                }
+                Rule::Near | Rule::Far | Rule::Unwelcome => Column::Any,
+                Rule::Spread | Rule::Wish => Column::Sum,
+            };
+            self.columns.push(column);
+        }
+        self.of.resize(nodes, (NONE, 0));
+        for at in 0..nodes {
+            if !self.usable {
+                return;
+            }
+            self.look(super::place(at), shape, sums, world);
+        }
     }
 
-    fn look(&mut self, at: At, moved: bool, shape: &Shape, world: &World<'_>) {
-        if self.many {
+    /// Puts a node into the group where it belongs.
+    fn look(&mut self, at: At, shape: &Shape, sums: &[Sum], world: &World<'_>) {
+        if !self.usable {
             return;
         }
         let place = at as usize;
+        let (group, total) = self.of[place];
         let fits = shape.codes()[place] == FITS;
-        let before = std::mem::replace(&mut self.fits[place], fits);
-        if before {
-            self.counts[usize::from(self.of[place])] -= 1;
+        if !fits && group == NONE {
+            return;
         }
-        if moved {
-            match self.group(at, world) {
-                Some(group) => self.of[place] = group,
-                None => {
-                    self.many = true;
-                    return;
-                }
+        let now = shape.totals()[place];
+        if fits {
+            self.read(place, shape, sums, world);
+        }
+        if group != NONE {
+            let before = &mut self.groups[group as usize];
+            let stays = fits && *before.read == *self.read;
+            if stays && total == now {
+                return;
+            }
+            before.ranks.remove(total, at);
+            if stays {
+                before.ranks.add(now, at);
+                self.of[place].1 = now;
+                return;
+            }
+            if before.ranks.len() == 0 {
+                self.known.remove(&before.read);
+                self.empty.push(group);
             }
         }
-        if fits {
-            self.counts[usize::from(self.of[place])] += 1;
+        self.of[place] = (NONE, 0);
+        if !fits {
+            return;
         }
+        let Some(group) = self.group(limit(world.cluster.len())) else {
+            *self = Self { filled: self.filled, ..Self::default() };
+            return;
+        };
+        self.groups[group as usize].ranks.add(now, at);
+        self.of[place] = (group, now);
     }
 
-    /// The group of a node; `None`: it would be one too many.
-    fn group(&mut self, at: At, world: &World<'_>) -> Option<u16> {
-        let domains: Box<[Domain]> =
-            self.keys.iter().map(|key| world.topology.domains(*key)[at as usize]).collect();
-        if let Some(known) = self.known.get(&domains) {
+    fn read(&mut self, place: usize, shape: &Shape, sums: &[Sum], world: &World<'_>) {
+        self.read.clear();
+        for (column, sum) in self.columns.iter().zip(sums) {
+            let domain = world.topology.domains(sum.key())[place];
+            self.read.push(match (column, domain) {
+                (Column::Domain, domain) => i64::from(domain),
+                (_, NOWHERE) => NO_LABEL,
+                (Column::Sum, domain) => sum.at(domain),
+                (Column::Any, domain) => i64::from(sum.at(domain) > 0),
+                (Column::Own, _) => sum.values()[place],
+            });
+        }
+        self.read.extend(shape.scaled.iter().map(|scaled| scaled.raw[place]));
+    }
+
+    /// The group of what was read; `None`: it would be one too many.
+    fn group(&mut self, limit: usize) -> Option<GroupId> {
+        if let Some(known) = self.known.get(&*self.read) {
             return Some(*known);
         }
-        let next = self.known.len();
-        if next >= GROUPS_LIMIT.min(world.cluster.len() / NODES_A_GROUP) {
+        if self.known.len() >= limit {
             return None;
         }
-        for (of_key, domain) in self.domains.iter_mut().zip(&domains) {
-            of_key.push(*domain);
-        }
-        let group = u16::try_from(next).expect("the limit is less");
-        self.counts.push(0);
-        self.known.insert(domains, group);
-        Some(group)
+        let read: Box<[i64]> = (&*self.read).into();
+        let group = Group { read: read.clone(), ranks: Ranks::default() };
+        let id = match self.empty.pop() {
+            Some(id) => {
+                self.groups[id as usize] = group;
+                id
+            }
+            None => {
+                self.groups.push(group);
+                GroupId::try_from(self.groups.len() - 1).expect("the limit is less")
+            }
+        };
+        self.known.insert(read, id);
+        Some(id)
     }
 
     /// Whether nodes can be weighed by group.
     pub(super) fn usable(&self) -> bool {
-        !self.hosts && !self.many
+        self.usable
     }
 
-    /// How many groups.
-    pub(super) fn len(&self) -> usize {
-        self.known.len()
+    /// The places of all groups that have nodes.
+    pub(super) fn places(&self) -> impl Iterator<Item = usize> {
+        (0..).zip(&self.groups).filter(|(_, group)| group.ranks.len() > 0).map(|(place, _)| place)
     }
 
-    /// The domain of each group, for one of the keys that the rules name.
-    pub(super) fn domains(&self, key: KeyId) -> &[Domain] {
-        self.keys.binary_search(&key).map_or(&[], |at| &self.domains[at])
+    /// The greatest total of a group, and the nodes that have it.
+    pub(super) fn best(&self, group: usize) -> (i64, &[At]) {
+        self.groups[group].ranks.best().map_or((0, &[]), |(total, nodes)| (total.into(), nodes))
     }
 
-    /// How many nodes of each group fit.
-    pub(super) fn counts(&self) -> &[usize] {
-        &self.counts
-    }
-
-    /// The best nodes, where a node is worth its total and what its group is worth.
-    pub(super) fn best(&self, shape: &Shape, worths: &[i64]) -> Best {
-        // Scores are not negative: only what may not be chosen is less than nothing.
-        let mut best = Best { total: -1, ties: 0 };
-        let most = most(worths);
-        for (block, kept) in shape.blocks().iter().enumerate() {
-            if i64::from(*kept) + most < best.total {
-                continue;
-            }
-            for (_, total) in self.worth(shape.block(block), shape, worths) {
-                if total > best.total {
-                    best = Best { total, ties: 1 };
-                } else {
-                    best.ties += usize::from(total == best.total);
-                }
-            }
-        }
-        best
-    }
-
-    /// The place of the `nth` node with this total.
-    pub(super) fn nth(&self, shape: &Shape, worths: &[i64], wanted: i64, nth: usize) -> Option<usize> {
-        let most = most(worths);
-        let blocks = shape.blocks().iter().enumerate().filter(|(_, kept)| i64::from(**kept) + most >= wanted);
-        let nodes = blocks.flat_map(|(block, _)| self.worth(shape.block(block), shape, worths));
-        nodes.filter(|(_, total)| *total == wanted).map(|(at, _)| at).nth(nth)
-    }
-
-    fn worth(
-        &self,
-        places: Range<usize>,
-        shape: &Shape,
-        worths: &[i64],
-    ) -> impl Iterator<Item = (usize, i64)> {
-        let (totals, groups) = (&shape.totals()[places.clone()], &self.of[places.clone()]);
-        let nodes = places.zip(totals.iter().zip(groups));
-        nodes.map(|(at, (total, group))| (at, i64::from(*total) + worths[usize::from(*group)]))
+    /// The raw score of the nodes of a group, by the place in the shape's `scaled`.
+    pub(super) fn scaled(&self, group: usize, scaled: usize) -> i64 {
+        self.groups[group].read[self.columns.len() + scaled]
     }
 }
 
-fn most(worths: &[i64]) -> i64 {
-    worths.iter().copied().max().unwrap_or(REFUSED)
+impl Places for Groups {
+    fn nodes(&self, place: usize) -> usize {
+        self.groups[place].ranks.len()
+    }
+
+    fn domain(&self, _: &Sum, column: usize, place: usize) -> Domain {
+        Domain::try_from(self.groups[place].read[column]).unwrap_or(NOWHERE)
+    }
+
+    fn there(&self, sum: &Sum, column: usize, place: usize) -> i64 {
+        let read = self.groups[place].read[column];
+        match (self.columns[column], Domain::try_from(read)) {
+            (Column::Domain, Ok(NOWHERE)) => NO_LABEL,
+            (Column::Domain, Ok(domain)) => sum.at(domain),
+            _ => read,
+        }
+    }
+}
+
+/// How many groups are worth it.
+fn limit(nodes: usize) -> usize {
+    FEW_GROUPS.max(nodes / NODES_A_GROUP)
 }

@@ -13,6 +13,8 @@ mod groups;
 mod log;
 mod named;
 mod plan;
+mod ranks;
+mod refuse;
 mod room;
 mod score;
 mod shape;
@@ -28,10 +30,9 @@ use crate::cycle::Placement;
 use crate::failure::Failure;
 use crate::framework::{Profile, Profiles};
 use crate::pod::PodInfo;
-use across::{Maker, Resolved, Rules};
+use across::{AcrossNodes, Maker, Resolved, Rules};
 use component::random::Random;
 use decide::Question;
-use groups::Groups;
 use log::{Log, What};
 use objects::{affinity, owner};
 use plan::Plan;
@@ -40,7 +41,7 @@ use score::Scratch;
 use shape::{Shape, shape_hash};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use sums::{Sum, World};
+use sums::World;
 use tables::{At, ClassId, Tables, hash_of};
 use topology::Topology;
 
@@ -92,19 +93,6 @@ struct Kept<T> {
 type Origin = (ShapeId, ClassId, u64);
 /// When: of wishes and of selectors.
 type Versions = (u64, u64);
-
-/// Rules with the sums behind them, in the order of the rules.
-#[derive(Debug)]
-struct AcrossNodes {
-    resolved: Resolved,
-    spread: Vec<Sum>,
-    rather_spread: Vec<Sum>,
-    near: Vec<Sum>,
-    far: Vec<Sum>,
-    unwelcome: Vec<Sum>,
-    wishes: Vec<Sum>,
-    groups: Groups,
-}
 
 impl Engine {
     /// An engine for these profiles that knows nothing yet.
@@ -204,9 +192,16 @@ impl Engine {
         if !kept.value.refresh(plan, profile, cluster, &self.log, self.order) {
             return None;
         }
+        let rules = match rules {
+            // Scores that are normalised by the greatest are weighed by group too.
+            None if kept.value.is_scaled() => Some(self.keep(shape, Resolved::default())),
+            rules => rules,
+        };
+        let plan = self.plans.get(&profile.scheduler_name)?;
+        let kept = self.shapes.get(&shape)?;
         let question = Question { pod, plan, profile, cluster, random };
         let Some(rules) = rules else {
-            return decide::alone(&kept.value, &question, &mut self.scratch);
+            return decide::alone(&kept.value, &question);
         };
         let across = self.rules.get_mut(&rules)?;
         across.used = self.uses;
@@ -311,43 +306,6 @@ impl Engine {
         self.rules.insert(self.next_rules, Kept { value: AcrossNodes::new(resolved), used: self.uses });
         self.rules_of.insert(key, self.next_rules);
         self.next_rules
-    }
-}
-
-impl AcrossNodes {
-    fn new(resolved: Resolved) -> Self {
-        let rules = &resolved.rules;
-        let sums = |terms: &[sums::Terms]| terms.iter().cloned().map(Sum::new).collect();
-        let of =
-            |rules: &[across::SpreadRule]| rules.iter().map(|rule| Sum::new(rule.terms.clone())).collect();
-        Self {
-            spread: of(&rules.spread),
-            rather_spread: of(&rules.rather_spread),
-            near: sums(&rules.near),
-            far: sums(&rules.far),
-            unwelcome: sums(&rules.unwelcome),
-            wishes: sums(&rules.wishes),
-            groups: Groups::new(rules),
-            resolved,
-        }
-    }
-
-    /// Brings all sums up to date. The shape is up to date.
-    fn refresh(&mut self, shape: &Shape, world: &World<'_>) {
-        let pod = shape.pod();
-        let Resolved { rules, required, preferred } = &self.resolved;
-        for (sum, constraint) in self.spread.iter_mut().zip(required) {
-            sum.refresh(world, |node| constraint.counts_among(node, pod, required));
-        }
-        for (sum, constraint) in self.rather_spread.iter_mut().zip(preferred) {
-            let all: &[_] = if rules.all_keys { preferred } else { &[] };
-            sum.refresh(world, |node| constraint.counts_among(node, pod, all));
-        }
-        let others = self.near.iter_mut().chain(&mut self.far).chain(&mut self.unwelcome);
-        for sum in others.chain(&mut self.wishes) {
-            sum.refresh(world, |_| true);
-        }
-        self.groups.refresh(shape, world);
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) struct Shape {
     pub(super) scaled: Vec<Scaled>,
     feasible: usize,
     mark: Option<Mark>,
+    /// How often every node was asked.
+    filled: u64,
     images: u64,
     used_images: bool,
 }
@@ -231,6 +233,7 @@ impl Shape {
             scaled: scaled.collect(),
             feasible: 0,
             mark: None,
+            filled: 0,
             images: 0,
             used_images: false,
         }
@@ -258,13 +261,18 @@ impl Shape {
         &self.totals
     }
 
-    /// The best total of each block of nodes.
-    pub(super) fn blocks(&self) -> &[i32] {
-        &self.blocks
+    /// True when fitting nodes differ in a score that is normalised by the greatest.
+    pub(super) fn is_scaled(&self) -> bool {
+        self.scaled.iter().any(|scaled| scaled.some > 0)
+    }
+
+    /// Changes whenever every node was asked anew; otherwise only what the log tells of has changed.
+    pub(super) fn filled(&self) -> u64 {
+        self.filled
     }
 
     /// The places of the nodes of a block.
-    pub(super) fn block(&self, block: usize) -> Range<usize> {
+    fn block(&self, block: usize) -> Range<usize> {
         let from = block * BLOCK;
         from..(from + BLOCK).min(self.totals.len())
     }
@@ -307,6 +315,7 @@ impl Shape {
         self.blocks.clear();
         self.refusals.clear();
         self.feasible = 0;
+        self.filled += 1;
         for scaled in &mut self.scaled {
             scaled.raw.clear();
             scaled.some = 0;

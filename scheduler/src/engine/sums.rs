@@ -3,10 +3,11 @@
 //! Promise: after [`Sum::refresh`], `by_domain` is the sum over the nodes that count, as if all pods had been walked.
 //! It remembers what each node contributed, so that a changed node costs one correction.
 
-use super::log::{Log, Mark, Stale, What};
+use super::log::{Log, Stale, What};
 use super::tables::{At, CounterId, Tables, WishId};
 use super::topology::{Domain, KeyId, NOWHERE, Topology};
 use crate::cache::{NodeInfo, Snapshot};
+use std::cmp::Ordering;
 
 /// Where a number a node comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,14 +34,20 @@ pub(super) struct Sum {
     by_domain: Vec<i64>,
     /// How many nodes that count each domain has.
     members: Vec<u32>,
-    mark: Option<Mark>,
+    /// Domains whose sum is not 0.
+    some: usize,
+    /// Domains whose sum the last refresh corrected.
+    touched: Vec<Domain>,
     range: Option<Range>,
 }
 
+/// Of the domains with a node that counts.
 #[derive(Clone, Copy, Debug)]
 struct Range {
     domains: usize,
     least: i64,
+    /// How many have the least.
+    with_least: usize,
 }
 
 /// What sums are brought up to date with.
@@ -55,8 +62,8 @@ pub(super) struct World<'a> {
 
 impl Sum {
     pub(super) fn new(terms: Terms) -> Self {
-        let (values, domains, by_domain, members) = Default::default();
-        Self { terms, values, domains, by_domain, members, mark: None, range: None }
+        let (values, domains, by_domain, members, touched) = Default::default();
+        Self { terms, values, domains, by_domain, members, some: 0, touched, range: None }
     }
 
     pub(super) fn key(&self) -> KeyId {
@@ -68,11 +75,6 @@ impl Sum {
         self.by_domain.get(domain as usize).copied().unwrap_or(0)
     }
 
-    /// The sums of all domains, by number; a domain past the end has 0.
-    pub(super) fn all(&self) -> &[i64] {
-        &self.by_domain
-    }
-
     /// What each node contributes, whether it counts or not.
     pub(super) fn values(&self) -> &[i64] {
         &self.values
@@ -82,11 +84,14 @@ impl Sum {
     pub(super) fn range(&mut self) -> (usize, i64) {
         let (sums, members) = (&self.by_domain, &self.members);
         let range = self.range.get_or_insert_with(|| {
-            let mut range = Range { domains: 0, least: i64::MAX };
-            for (sum, members) in sums.iter().zip(members).skip(1) {
-                if *members > 0 {
-                    range.domains += 1;
-                    range.least = range.least.min(*sum);
+            let counting = sums.iter().zip(members).skip(1).filter(|(_, members)| **members > 0);
+            let mut range = Range { domains: 0, least: i64::MAX, with_least: 0 };
+            for (sum, _) in counting {
+                range.domains += 1;
+                match sum.cmp(&range.least) {
+                    Ordering::Less => (range.least, range.with_least) = (*sum, 1),
+                    Ordering::Equal => range.with_least += 1,
+                    Ordering::Greater => {}
                 }
             }
             range
@@ -96,17 +101,28 @@ impl Sum {
 
     /// True when no domain has anything; sums are not negative.
     pub(super) fn is_empty(&self) -> bool {
-        self.by_domain.iter().skip(1).all(|sum| *sum == 0)
+        self.some == 0
+    }
+
+    /// Domains whose sum the last [`Self::refresh`] corrected; none after one of all nodes.
+    pub(super) fn touched(&self) -> &[Domain] {
+        &self.touched
     }
 
     /// Brings it up to date. `counts` says of which nodes it sums; it reads nothing but the object.
-    pub(super) fn refresh(&mut self, world: &World<'_>, counts: impl Fn(&NodeInfo) -> bool) {
+    pub(super) fn refresh(
+        &mut self,
+        stale: &Stale<'_>,
+        world: &World<'_>,
+        counts: impl Fn(&NodeInfo) -> bool,
+    ) {
         let nodes = world.cluster.nodes();
-        match Mark::advance(&mut self.mark, world.order, nodes.len(), world.log) {
+        self.touched.clear();
+        match stale {
             Stale::Some([]) => {}
             Stale::Some(some) => {
                 self.reserve(nodes.len(), world);
-                for (at, what) in some {
+                for (at, what) in *some {
                     match what {
                         What::Versions => {}
                         What::Pods => self.correct(*at, self.domains[*at as usize], world),
@@ -142,6 +158,7 @@ impl Sum {
                 self.members[domain as usize] += 1;
             }
         }
+        self.some = self.by_domain.iter().filter(|sum| **sum != 0).count();
     }
 
     fn reserve(&mut self, nodes: usize, world: &World<'_>) {
@@ -163,17 +180,49 @@ impl Sum {
         if (before, from) == (value, domain) {
             return;
         }
-        self.range = None;
-        if from != NOWHERE {
-            self.by_domain[from as usize] -= before;
-            self.members[from as usize] -= 1;
-        }
-        if domain != NOWHERE {
-            self.by_domain[domain as usize] += value;
-            self.members[domain as usize] += 1;
+        if from == domain {
+            self.add(domain, value - before);
+        } else {
+            self.range = None;
+            for (domain, by, member) in [(from, -before, -1), (domain, value, 1)] {
+                if domain != NOWHERE {
+                    self.add(domain, by);
+                    let members = &mut self.members[domain as usize];
+                    *members = members.saturating_add_signed(member);
+                }
+            }
         }
         self.values[at as usize] = value;
         self.domains[at as usize] = domain;
+    }
+
+    fn add(&mut self, domain: Domain, by: i64) {
+        if domain == NOWHERE || by == 0 {
+            return;
+        }
+        let sum = &mut self.by_domain[domain as usize];
+        let before = *sum;
+        *sum += by;
+        self.some = self.some + usize::from(before == 0) - usize::from(*sum == 0);
+        self.touched.push(domain);
+        Range::follow(&mut self.range, before, *sum);
+    }
+}
+
+impl Range {
+    /// A domain has another sum than before. Forgets the range if the last that had the least has more now.
+    fn follow(this: &mut Option<Self>, before: i64, after: i64) {
+        let Some(range) = this else { return };
+        if after < range.least {
+            (range.least, range.with_least) = (after, 1);
+        } else if after == range.least {
+            range.with_least += 1;
+        } else if before == range.least {
+            range.with_least -= 1;
+            if range.with_least == 0 {
+                *this = None;
+            }
+        }
     }
 }
 

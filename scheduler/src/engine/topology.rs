@@ -1,4 +1,5 @@
-//! Node labels that are places: for each key that some rule names, the value of every node as a small number.
+//! Node labels that are places: for each key that some rule names, the value of every node as a small number, and the
+//! nodes of each value.
 
 use super::tables::At;
 use crate::cache::{NodeInfo, Snapshot};
@@ -25,6 +26,8 @@ pub(super) struct Topology {
 struct Key {
     name: String,
     domains: Vec<Domain>,
+    /// The nodes of each domain.
+    members: Vec<Vec<At>>,
     values: FxHashMap<String, Domain>,
 }
 
@@ -35,7 +38,7 @@ impl Topology {
             return *known;
         }
         let values = [(String::new(), EMPTY)].into_iter().collect();
-        let mut key = Key { name: name.to_owned(), domains: Vec::new(), values };
+        let mut key = Key { name: name.to_owned(), domains: Vec::new(), members: Vec::new(), values };
         cluster.nodes().iter().for_each(|node| key.push(node));
         self.by_name.insert(name.to_owned(), self.keys.len());
         self.keys.push(key);
@@ -45,6 +48,11 @@ impl Topology {
     /// The domain of each node.
     pub(super) fn domains(&self, key: KeyId) -> &[Domain] {
         &self.keys[key].domains
+    }
+
+    /// The nodes of a domain, in no order.
+    pub(super) fn members(&self, key: KeyId, domain: Domain) -> &[At] {
+        self.keys[key].members.get(domain as usize).map_or(&[], Vec::as_slice)
     }
 
     /// One more than the greatest domain.
@@ -60,10 +68,9 @@ impl Topology {
     /// A node was added at the end, or changed.
     pub(super) fn set_node(&mut self, at: At, node: &NodeInfo) {
         for key in &mut self.keys {
-            let domain = key.domain(node);
-            match key.domains.get_mut(at as usize) {
-                Some(known) => *known = domain,
-                None => key.domains.push(domain),
+            match key.domains.get(at as usize).copied() {
+                Some(before) => key.moved(at, before, node),
+                None => key.push(node),
             }
         }
     }
@@ -72,6 +79,7 @@ impl Topology {
     pub(super) fn read_again(&mut self, cluster: &Snapshot) {
         for key in &mut self.keys {
             key.domains.clear();
+            key.members.clear();
             cluster.nodes().iter().for_each(|node| key.push(node));
         }
     }
@@ -79,8 +87,25 @@ impl Topology {
 
 impl Key {
     fn push(&mut self, node: &NodeInfo) {
-        let domain = self.domain(node);
+        let (domain, at) = (self.domain(node), super::place(self.domains.len()));
         self.domains.push(domain);
+        self.enter(at, domain);
+    }
+
+    fn moved(&mut self, at: At, before: Domain, node: &NodeInfo) {
+        let domain = self.domain(node);
+        if domain != before {
+            self.members[before as usize].retain(|other| *other != at);
+            self.domains[at as usize] = domain;
+            self.enter(at, domain);
+        }
+    }
+
+    fn enter(&mut self, at: At, domain: Domain) {
+        if self.members.len() <= domain as usize {
+            self.members.resize_with(domain as usize + 1, Vec::new);
+        }
+        self.members[domain as usize].push(at);
     }
 
     fn domain(&mut self, node: &NodeInfo) -> Domain {
