@@ -1,10 +1,11 @@
 //! Who may use a component's own port: authentication and authorization delegated to the API server.
 //!
-//! Promise: a client certificate of the client CA and a bearer token name a caller, the token by a TokenReview; without
-//! either the caller is `system:anonymous`. `system:masters` may do everything, everybody may read the paths that are
+//! Promise: a proxy in front of the port, a client certificate of the client CA or a bearer token name a caller, the
+//! token by a TokenReview; without any the caller is `system:anonymous`. `system:masters` may do everything, everybody may read the paths that are
 //! always allowed, and others may do what a SubjectAccessReview allows. Answers are remembered for a while; no answer is
 //! a no. Upstream: `DelegatingAuthenticationOptions`, `DelegatingAuthorizationOptions` of `k8s.io/apiserver`.
 
+mod front;
 mod lookup;
 mod memory;
 mod refusal;
@@ -23,7 +24,8 @@ use kube::{Api, Client};
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-pub use lookup::{LookupError, cluster_client_ca};
+pub use front::{EXTRA_PREFIXES, FrontProxy, GROUP_HEADERS, USERNAME_HEADERS};
+pub use lookup::{LookupError, Published, published};
 use memory::Memory;
 pub use refusal::Refusal;
 
@@ -47,6 +49,15 @@ pub struct Caller {
     pub groups: Vec<String>,
     /// What else is known of the user.
     pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// What the certificate that a connection came with proves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// It is of the client CA, and this is its subject.
+    pub user: Option<Caller>,
+    /// It is of the CA of proxies, and this is its common name.
+    pub proxy: Option<String>,
 }
 
 /// What somebody wants to do.
@@ -79,6 +90,8 @@ pub struct Rules {
     pub tokens: Option<Client>,
     /// Where rights are reviewed; `None`: nobody has any but `system:masters`.
     pub rights: Option<Client>,
+    /// Proxies that may say who asks; `None`: there are none.
+    pub front: Option<FrontProxy>,
     /// Paths for everybody; `*` at the end stands for anything.
     pub always_allowed: Vec<String>,
     /// How long an answer about a token holds.
@@ -95,7 +108,7 @@ impl Rules {
     pub fn by(tokens: Option<Client>, rights: Option<Client>) -> Self {
         let (token_holds, yes_holds, no_holds) = (ANSWER_HOLDS, ANSWER_HOLDS, ANSWER_HOLDS);
         let always_allowed = ALWAYS_ALLOWED.map(str::to_owned).into();
-        Self { tokens, rights, always_allowed, token_holds, yes_holds, no_holds }
+        Self { tokens, rights, front: None, always_allowed, token_holds, yes_holds, no_holds }
     }
 }
 
@@ -114,6 +127,24 @@ impl Access {
     #[must_use]
     pub fn new(rules: Rules) -> Self {
         Self(Arc::new(Inner { rules, callers: Memory::default(), rights: Memory::default() }))
+    }
+
+    /// Who makes a request with these headers on a connection of this holder.
+    ///
+    /// # Errors
+    ///
+    /// When credentials are shown, and none is good.
+    pub async fn caller_of(&self, holder: &Holder, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        let (front, token) = (self.0.rules.front.as_ref(), bearer(headers));
+        if let Some(user) =
+            front.zip(holder.proxy.as_ref()).and_then(|(front, proxy)| front.user(proxy, headers))
+        {
+            return Ok(user);
+        }
+        if holder.proxy.is_some() && holder.user.is_none() && token.is_none() {
+            return Err(Refusal::Unauthorized);
+        }
+        self.caller(holder.user.as_ref(), token).await
     }
 
     /// Who asks: the subject of a certificate that the handshake has checked, the bearer of a token, or nobody in
@@ -210,6 +241,18 @@ impl Caller {
         let groups = subject.iter_organization().filter_map(|group| group.as_str().ok());
         let groups = groups.chain([AUTHENTICATED]).map(str::to_owned).collect();
         Some(Self { name: name.to_owned(), groups, ..Self::default() })
+    }
+
+    /// The common name of a certificate in DER; empty if it has none.
+    pub(crate) fn common_name(der: &[u8]) -> String {
+        let name = |certificate: &X509Certificate<'_>| {
+            let subject = certificate.subject();
+            subject.iter_common_name().next().and_then(|name| name.as_str().ok()).map(str::to_owned)
+        };
+        X509Certificate::from_der(der)
+            .ok()
+            .and_then(|(_, certificate)| name(&certificate))
+            .unwrap_or_default()
     }
 
     /// The subject of the first of the certificates that the other end of a connection has shown.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use kube::Client;
 
-use crate::access::{Access, Rules};
+use crate::access::{Access, EXTRA_PREFIXES, FrontProxy, GROUP_HEADERS, Published, Rules, USERNAME_HEADERS};
 use crate::leader::LeaderConfig;
 use crate::serve::{ListenError, Tls};
 use crate::{access, client, telemetry};
@@ -167,76 +167,127 @@ pub struct AccessArgs {
     /// CA that client certificates are checked with; the cluster's if absent
     #[arg(long, value_name = "FILE")]
     pub client_ca_file: Option<PathBuf>,
+
+    /// CA of proxies that say in request headers who asks; the cluster's if absent
+    #[arg(long, value_name = "FILE")]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+
+    /// Common names that the certificate of such a proxy may have; any if absent
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = header)]
+    pub requestheader_allowed_names: Vec<String>,
+
+    /// Headers with the user's name
+    #[arg(long, value_name = "HEADERS", value_delimiter = ',', value_parser = header, default_value = USERNAME_HEADERS)]
+    pub requestheader_username_headers: Vec<String>,
+
+    /// Headers with the user's UID; X-Remote-Uid is usual
+    #[arg(long, value_name = "HEADERS", value_delimiter = ',', value_parser = header)]
+    pub requestheader_uid_headers: Vec<String>,
+
+    /// Headers with the user's groups
+    #[arg(long, value_name = "HEADERS", value_delimiter = ',', value_parser = header, default_value = GROUP_HEADERS)]
+    pub requestheader_group_headers: Vec<String>,
+
+    /// What stands before the names of headers with more about the user
+    #[arg(long, value_name = "PREFIXES", value_delimiter = ',', value_parser = header, default_value = EXTRA_PREFIXES)]
+    pub requestheader_extra_headers_prefix: Vec<String>,
 }
 
 impl AccessArgs {
-    /// What these flags ask for. `own` is the component's client, asked where no other is named.
+    /// Whom the port lets in, and its certificate. `own` is the component's client, asked where no other is named.
     ///
     /// # Errors
     ///
-    /// When a kubeconfig is not usable.
-    pub async fn access(&self, own: &Client) -> Result<Access, client::Error> {
+    /// When a file cannot be read or used, or the cluster does not tell what is not given and that is not to be tolerated.
+    pub async fn secure(&self, serve: &ServeArgs, own: &Client) -> Result<(Access, Tls), AccessError> {
         let reviewer = async |file: &Option<PathBuf>| match file {
             Some(file) => client::from_kubeconfig(Some(file)).await,
             None => Ok(own.clone()),
         };
-        Ok(Access::new(Rules {
+        let Published { client_ca, front } = self.authorities(own).await?;
+        let mut tls = serve.tls()?;
+        if let Some(authority) = &client_ca {
+            tls = tls.checking_clients(authority)?;
+        }
+        if let Some(front) = &front {
+            tls = tls.trusting_proxies(&front.authority)?;
+        }
+        let access = Access::new(Rules {
             tokens: Some(reviewer(&self.authentication_kubeconfig).await?),
             rights: Some(reviewer(&self.authorization_kubeconfig).await?),
+            front,
             always_allowed: self.authorization_always_allow_paths.clone(),
             token_holds: self.authentication_token_webhook_cache_ttl,
             yes_holds: self.authorization_webhook_cache_authorized_ttl,
             no_holds: self.authorization_webhook_cache_unauthorized_ttl,
-        }))
+        });
+        Ok((access, tls))
     }
 
-    /// The server's certificate, asking clients for theirs.
-    ///
-    /// # Errors
-    ///
-    /// When a file cannot be read or used, or the cluster does not tell the client CA and that is not to be tolerated.
-    pub async fn tls(&self, serve: &ServeArgs, own: &Client) -> Result<Tls, AccessError> {
-        let tls = serve.tls()?;
-        match self.client_ca(own).await? {
-            Some(authority) => Ok(tls.checking_clients(&authority)?),
-            None => Ok(tls),
+    /// The CAs of clients and proxies: of the files, and where one is not given, those that the cluster tells its
+    /// components.
+    async fn authorities(&self, own: &Client) -> Result<Published, AccessError> {
+        let read = |path: &PathBuf, flag| {
+            std::fs::read(path).map_err(|source| AccessError::Read { path: path.clone(), flag, source })
+        };
+        let client_ca =
+            self.client_ca_file.as_ref().map(|path| read(path, "--client-ca-file")).transpose()?;
+        let front = match &self.requestheader_client_ca_file {
+            None => None,
+            Some(path) => Some(FrontProxy {
+                authority: read(path, "--requestheader-client-ca-file")?,
+                allowed_names: self.requestheader_allowed_names.clone(),
+                username_headers: self.requestheader_username_headers.clone(),
+                uid_headers: self.requestheader_uid_headers.clone(),
+                group_headers: self.requestheader_group_headers.clone(),
+                extra_prefixes: self.requestheader_extra_headers_prefix.clone(),
+            }),
+        };
+        if self.authentication_skip_lookup || (client_ca.is_some() && front.is_some()) {
+            return Ok(Published { client_ca, front });
         }
-    }
-
-    /// The client CA in PEM: of the file, or the one that the cluster tells its components.
-    async fn client_ca(&self, own: &Client) -> Result<Option<Vec<u8>>, AccessError> {
-        if let Some(path) = &self.client_ca_file {
-            let read = std::fs::read(path);
-            return read.map(Some).map_err(|source| AccessError::Read { path: path.clone(), source });
-        }
-        if self.authentication_skip_lookup {
-            return Ok(None);
-        }
-        match access::cluster_client_ca(own).await {
-            Ok(authority) => Ok(authority),
+        match access::published(own).await {
+            Ok(told) => {
+                Ok(Published { client_ca: client_ca.or(told.client_ca), front: front.or(told.front) })
+            }
             Err(error) if self.authentication_tolerate_lookup_failure => {
-                tracing::warn!(%error, "no client certificate is good: the cluster does not tell the client CA");
-                Ok(None)
+                tracing::warn!(%error, "the cluster does not tell whose client certificates are good");
+                Ok(Published { client_ca, front })
+            }
+            // Proxies are the exception, and a client CA is given.
+            Err(error) if client_ca.is_some() => {
+                tracing::warn!(%error, "the cluster does not tell which proxies are trusted");
+                Ok(Published { client_ca, front })
             }
             Err(source) => Err(AccessError::Lookup(source)),
         }
     }
 }
 
+/// The name of a header, or its beginning.
+fn header(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("a name is empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
 /// Why the port cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The file cannot be read.
-    #[error("cannot read {}: check --client-ca-file", path.display())]
+    #[error("cannot read {}: check {flag}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
+        /// Who named it.
+        flag: &'static str,
         /// What the operating system says.
         source: std::io::Error,
     },
     /// A certificate is of no use.
     #[error(transparent)]
     Tls(#[from] ListenError),
+    /// A kubeconfig is not usable.
+    #[error(transparent)]
+    Client(#[from] client::Error),
     /// The cluster does not tell it.
     #[error("the cluster does not tell the client CA: give --client-ca-file")]
     Lookup(#[source] access::LookupError),

@@ -21,9 +21,9 @@ use tower::Service;
 
 pub use health::Health;
 pub use listen::{ListenError, Tls, serve, serve_pages};
-pub use pages::{Asked, Pages, Told};
+pub use pages::{Asked, Pages, Shown, Told};
 
-use crate::access::{Access, Act, Caller, Refusal, bearer};
+use crate::access::{Access, Act, Holder, Refusal};
 use crate::metrics::{self, Registry};
 
 /// Health and metrics as a `tower::Service` that answers every request.
@@ -34,15 +34,15 @@ pub struct Endpoints {
     pages: Pages,
     /// `None`: everybody may see everything.
     access: Option<Access>,
-    /// Whose certificate the connection came with.
-    holder: Option<Caller>,
+    /// What the certificate that the connection came with proves.
+    holder: Holder,
 }
 
 impl Endpoints {
     /// The endpoints of a process.
     #[must_use]
     pub fn new(health: Health, metrics: Registry) -> Self {
-        Self { health, metrics, pages: Pages::default(), access: None, holder: None }
+        Self { health, metrics, pages: Pages::default(), access: None, holder: Holder::default() }
     }
 
     /// The same with pages of the component's own.
@@ -58,13 +58,13 @@ impl Endpoints {
     }
 
     /// The same on a connection of the holder of a certificate.
-    fn for_holder(self, holder: Option<Caller>) -> Self {
+    fn for_holder(self, holder: Holder) -> Self {
         Self { holder, ..self }
     }
 
     async fn admit(&self, request: &Parts) -> Result<(), Refusal> {
         let Some(access) = &self.access else { return Ok(()) };
-        let caller = access.caller(self.holder.as_ref(), bearer(&request.headers)).await?;
+        let caller = access.caller_of(&self.holder, &request.headers).await?;
         let (verb, path) = (request.method.as_str().to_lowercase(), request.uri.path().to_owned());
         access.authorize(&caller, Act::Path { verb, path }).await
     }
@@ -80,8 +80,12 @@ impl Endpoints {
         }
         let (path, query) = (request.uri.path(), request.uri.query());
         if let Some(told) = self.pages.answer(path, query) {
-            let (status, value) = told.await;
-            return text(status, value.to_string(), json);
+            return match told.await {
+                (status, Shown::Json(value)) => text(status, value.to_string(), json),
+                (status, Shown::Metrics(metrics)) => {
+                    text(status, metrics, HeaderValue::from_static(metrics::CONTENT_TYPE))
+                }
+            };
         }
         let unknown = || text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned(), plain);
         self.answer(path, query).unwrap_or_else(unknown)

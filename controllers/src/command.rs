@@ -165,8 +165,8 @@ async fn serve_and_run(args: Args, tasks: Tasks) -> anyhow::Result<()> {
     let health = Health::new(readiness);
     health.informers(&informers);
     if let Some(address) = args.serve.address(PORT) {
-        let endpoints = Endpoints::new(health, metrics).guarded(args.access.access(&client).await?);
-        let tls = args.access.tls(&args.serve, &client).await?;
+        let (access, tls) = args.access.secure(&args.serve, &client).await?;
+        let endpoints = Endpoints::new(health, metrics).guarded(access);
         serve_pages(address, Some(tls), endpoints, &tasks).await?;
     }
     run_in(config, Surroundings { client, informers, clock }, tasks).await?;

@@ -102,7 +102,26 @@ fn with_defaults(asked: &Amounts, mut resources: Resources) -> Resources {
     resources
 }
 
+/// What a pod may have at most, of the resources that it says so of (upstream's `PodLimits`).
+#[must_use]
+pub fn pod_limits(pod: &PodSpec) -> Resources {
+    let mut limits = over_containers(pod, |container| Resources::from_map(&container.resources.limits));
+    limits.replace_by_pod_level(&pod.resources.limits);
+    let overhead = Resources::from_map(&pod.overhead);
+    limits.combine(&overhead, |limit, more| if limit == 0 { 0 } else { limit.saturating_add(more) });
+    limits
+}
+
 fn total(pod: &PodSpec, request: impl Fn(&Container) -> Resources) -> Resources {
+    let mut main = over_containers(pod, request);
+    main.replace_by_pod_level(&pod.resources.requests);
+    main += &Resources::from_map(&pod.overhead);
+    main.pods = 1;
+    main
+}
+
+/// The sum over containers and sidecars, or the largest init step.
+fn over_containers(pod: &PodSpec, request: impl Fn(&Container) -> Resources) -> Resources {
     let mut main = Resources::default();
     pod.containers.iter().for_each(|container| main += &request(container));
 
@@ -119,9 +138,6 @@ fn total(pod: &PodSpec, request: impl Fn(&Container) -> Resources) -> Resources 
         }
     }
     main.raise_to(&init);
-    main.replace_by_pod_level(&pod.resources.requests);
-    main += &Resources::from_map(&pod.overhead);
-    main.pods = 1;
     main
 }
 
@@ -222,6 +238,24 @@ mod tests {
         let mut container = container(cpu, memory);
         container["restartPolicy"] = json!("Always");
         container
+    }
+
+    #[test]
+    fn limits_of_a_pod() {
+        let container = |limits: serde_json::Value| json!({"name": "c", "resources": {"limits": limits}});
+        let mut sidecar = container(json!({"cpu": "500m"}));
+        sidecar["restartPolicy"] = json!("Always");
+        let init = container(json!({"cpu": "2", "memory": "1Gi"}));
+        let main = container(json!({"cpu": "1", "example.com/gpu": "2"}));
+        let overhead = json!({"cpu": "250m", "ephemeral-storage": "1Gi"});
+        let limits = pod_limits(&spec(
+            json!({"containers": [main], "initContainers": [sidecar, init], "overhead": overhead}),
+        ));
+        assert_eq!((limits.milli_cpu, limits.memory, limits.ephemeral), (2750, 1 << 30, 0));
+        assert_eq!(limits.scalars["example.com/gpu"], 2);
+        let of_pod =
+            json!({"resources": {"limits": {"cpu": "4"}}, "containers": [container(json!({"cpu": "1"}))]});
+        assert_eq!(pod_limits(&spec(of_pod)).milli_cpu, 4000);
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub struct Writer {
 #[derive(Debug)]
 enum Urgent {
     Prepare { pod: Arc<PodInfo>, writes: Vec<Write> },
+    TakeBack { pod: Arc<PodInfo>, writes: Vec<Write> },
     Bind { pod: Arc<PodInfo>, node: NodeName, body: Value },
     Evict { victim: Arc<PodInfo>, preemptor: Arc<PodInfo>, node: NodeName },
 }
@@ -134,6 +135,7 @@ impl Writer {
     pub fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Prepare { pod, writes } => self.urgent.push_back(Urgent::Prepare { pod, writes }),
+            Effect::TakeBack { pod, writes } => self.urgent.push_back(Urgent::TakeBack { pod, writes }),
             Effect::Bind { pod, node, body } => {
                 // What was to be said about its failure is no longer true.
                 self.patches.remove(&pod.uid);
@@ -276,7 +278,7 @@ impl Writer {
 
     fn recorder_of(&self, urgent: &Urgent) -> Option<Recorder> {
         let pod = match urgent {
-            Urgent::Prepare { pod, .. } | Urgent::Bind { pod, .. } => pod,
+            Urgent::Prepare { pod, .. } | Urgent::TakeBack { pod, .. } | Urgent::Bind { pod, .. } => pod,
             Urgent::Evict { preemptor, .. } => preemptor,
         };
         self.recorders.get(pod.scheduler_name()).cloned()
@@ -316,7 +318,7 @@ impl Urgent {
     /// The pod for which it evicts another.
     fn preemptor(&self) -> Option<Uid> {
         match self {
-            Self::Prepare { .. } | Self::Bind { .. } => None,
+            Self::Prepare { .. } | Self::TakeBack { .. } | Self::Bind { .. } => None,
             Self::Evict { preemptor, .. } => Some(preemptor.uid.clone()),
         }
     }
@@ -335,6 +337,12 @@ impl Urgent {
                 let (wrote, outcome) = prepare::send(client, writes).await;
                 metrics.point(Point::PreBind, pod.scheduler_name(), outcome.is_ok(), start.elapsed());
                 Some(Event::Prepared { pod, wrote, outcome })
+            }
+            Self::TakeBack { pod, writes } => {
+                if let Err(error) = prepare::take_back(client, writes).await {
+                    tracing::warn!(%pod, %error, "what was written for a pod was not taken back");
+                }
+                None
             }
             Self::Bind { pod, node, body } => {
                 let outcome = match extenders.bind(&pod, &node).await {

@@ -192,12 +192,7 @@ impl<'a> Checks<'a> {
         let one = feasible.first().copied();
         let Some(node) = one.or_else(|| cluster.nodes().first().map(|node| &**node)) else { return };
         for (plugin, check) in &self.checks {
-            let code = |verdict: &Verdict| match verdict {
-                Verdict::Fits => Code::Success,
-                Verdict::Later(_) => Code::Unschedulable,
-                Verdict::Never(_) => Code::UnschedulableAndUnresolvable,
-            };
-            if watch.plugin(plugin, Point::Filter, code, || check.check(node)) != Verdict::Fits {
+            if watch.plugin(plugin, Point::Filter, Code::of_verdict, || check.check(node)) != Verdict::Fits {
                 return;
             }
         }

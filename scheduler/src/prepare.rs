@@ -9,7 +9,7 @@ use crate::state::WriteError;
 use crate::volumes::{Claim, PersistentVolume};
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use kube::Client;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::Request;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -29,16 +29,26 @@ pub(crate) async fn send(
         {
             write.patch["metadata"]["resourceVersion"] = before.metadata.resource_version.clone().into();
         }
-        match patch(client, &write).await {
-            Ok(object) => wrote.push(object),
+        match carry_out(client, &write).await {
+            Ok(object) => wrote.extend(object),
             Err(error) => return (wrote, Err((write.plugin, error))),
         }
     }
     (wrote, Ok(()))
 }
 
-async fn patch(client: &Client, write: &Write) -> Result<Related, WriteError> {
-    Ok(match &write.target {
+/// Takes back what was written, as far as that can be done: what is left, the next try takes back.
+pub(crate) async fn take_back(client: &Client, writes: Vec<Write>) -> Result<(), WriteError> {
+    let mut outcome = Ok(());
+    for write in writes {
+        outcome = outcome.and(carry_out(client, &write).await.map(|_| ()));
+    }
+    outcome
+}
+
+/// Answers the object as it is then, if the scheduler keeps it.
+async fn carry_out(client: &Client, write: &Write) -> Result<Option<Related>, WriteError> {
+    Ok(Some(match &write.target {
         Target::Volume(name) => {
             let volume: PersistentVolume =
                 merge(client, "/api/v1/persistentvolumes", name, &write.patch).await?;
@@ -58,7 +68,33 @@ async fn patch(client: &Client, write: &Write) -> Result<Related, WriteError> {
             let claim: ResourceClaim = merge(client, &device_claims(key), &name, &write.patch).await?;
             Related::DeviceClaim(Arc::new(claim))
         }
-    })
+        Target::NewDeviceClaim(key) => {
+            let body = write.patch.to_string().into_bytes();
+            let request = Request::new(device_claims(key)).create(&PostParams::default(), body);
+            let claim: ResourceClaim = client.request(request.map_err(kube::Error::BuildRequest)?).await?;
+            Related::DeviceClaim(Arc::new(claim))
+        }
+        Target::OldDeviceClaim(key) => {
+            let path = device_claims(key);
+            let patched: Result<ResourceClaim, _> = merge(client, &path, &key.name, &write.patch).await;
+            let request = Request::new(path).delete(&key.name, &DeleteParams::default());
+            let request = request.map_err(kube::Error::BuildRequest)?;
+            for outcome in
+                [patched.map(|_| ()), client.request_text(request).await.map(|_| ()).map_err(Into::into)]
+            {
+                match outcome {
+                    Ok(()) | Err(WriteError::Api { code: 404, .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            return Ok(None);
+        }
+        Target::PodStatus(key) => {
+            let path = format!("/api/v1/namespaces/{}/pods", key.namespace);
+            let _: Value = merge(client, &path, &format!("{}/status", key.name), &write.patch).await?;
+            return Ok(None);
+        }
+    }))
 }
 
 fn device_claims(key: &Key) -> String {

@@ -6,6 +6,7 @@
 use crate::decisions::Desk;
 use crate::explain;
 use crate::flags::Args;
+use crate::metrics;
 use crate::run::{Surroundings, run_in};
 use component::clock::Clock;
 use component::informers::Informers;
@@ -45,9 +46,9 @@ pub async fn command(args: Args) -> anyhow::Result<()> {
         explain::show(&pages, &desk, &clock);
         let configz = serde_json::json!({"componentconfig": file.clone().spelt_out()});
         pages.add("/configz", move |_| std::future::ready((http::StatusCode::OK, configz.clone())));
-        let access = args.access.access(&client).await?;
+        metrics::resources::show(&pages, &informers, &desk);
+        let (access, tls) = args.access.secure(&args.serve, &client).await?;
         let endpoints = Endpoints::new(health, registry.clone()).with(pages).guarded(access);
-        let tls = args.access.tls(&args.serve, &client).await?;
         let address = serve_pages(address, Some(tls), endpoints, &tasks).await?;
         tracing::info!(%address, "serving health and metrics");
     }

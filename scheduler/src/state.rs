@@ -108,6 +108,13 @@ pub enum Effect {
         /// The writes; the first that fails ends it.
         writes: Vec<Write>,
     },
+    /// Take back what was written for a pod that is not bound.
+    TakeBack {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// The writes, each whatever becomes of the others.
+        writes: Vec<Write>,
+    },
     /// POST the binding; answered by [`Event::Bound`].
     Bind {
         /// The pod, assumed on the node from now on.
@@ -300,7 +307,8 @@ impl State {
     pub fn schedule_one(&mut self, now: Timestamp) -> bool {
         let Some((pod, history)) = self.queue.pop(now) else { return false };
         let Some(profile) = self.profiles.of(&pod) else { return true };
-        if let Some((gate, _)) = profile.gate_among(&pod, self.cache.snapshot()) {
+        let watch = self.metrics.plugins.cycle(&profile.scheduler_name);
+        if let Some((gate, _)) = profile.gate_among(&pod, self.cache.snapshot(), watch) {
             self.queue.set_aside(&pod.uid, gate, now);
             return true;
         }

@@ -72,6 +72,7 @@ impl ControlPlane {
             scheduler::Surroundings::measured(client, informers.clone(), clock.clone(), registry);
         let surroundings = surroundings.configured(&scheduling).await?;
         scheduler::explain::show(started.apiserver.pages(), &surroundings.desk, &clock);
+        scheduler::metrics::resources::show(started.apiserver.pages(), &informers, &surroundings.desk);
         crew.run("scheduler", &policies, scheduler::run_in(config, surroundings, policies.clone()));
         ["controller-manager", "scheduler"].into_iter().for_each(|name| started.apiserver.runs_here(name));
         progress.done("controllers and scheduler run");

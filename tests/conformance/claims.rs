@@ -20,7 +20,7 @@ const A_WHILE: Duration = Duration::from_secs(30);
 const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 const PROVISIONER: &str = "disk.example.com";
 
-async fn cluster_wide<K>(scene: &Scene, object: Value) -> K
+pub(crate) async fn cluster_wide<K>(scene: &Scene, object: Value) -> K
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
 {
@@ -171,7 +171,7 @@ async fn a_volume_is_made_for_the_node_that_was_chosen() {
 }
 
 /// A scene with the controller of ResourceClaims, a class, and two devices of `n1` and one of `n2`.
-async fn with_devices() -> Scene {
+pub(crate) async fn with_devices() -> Scene {
     let scene = Scene::new().await;
     let (client, clock) = (scene.cluster.client.clone(), scene.cluster.clock.clone());
     let tasks = scene.cluster.tasks.child();
@@ -198,7 +198,7 @@ fn devices(count: i64) -> Value {
     json!({"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "gpu", "count": count}}]}})
 }
 
-async fn end(scene: &Scene, pod: &str) {
+pub(crate) async fn end(scene: &Scene, pod: &str) {
     let ended = Patch::Merge(json!({"status": {"phase": "Succeeded"}}));
     scene.pods().patch_status(pod, &PatchParams::default(), &ended).await.unwrap();
 }

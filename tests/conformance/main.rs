@@ -6,6 +6,7 @@ mod access;
 mod bad_input;
 mod claims;
 mod components;
+mod devices;
 mod dns;
 mod endpoints;
 mod explain;

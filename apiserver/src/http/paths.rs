@@ -12,6 +12,8 @@ use super::query::Query;
 use super::respond::{self, Answer, failure, page_not_found};
 use crate::authn::token::ISSUER;
 use crate::discovery;
+use component::serve::Shown;
+
 use crate::server::Server;
 use crate::status::{ApiError, ApiResult};
 
@@ -31,8 +33,11 @@ pub(crate) async fn answer(
     }
     let trimmed = path.strip_suffix('/').unwrap_or(path);
     if let Some(told) = server.pages.answer(trimmed, parts.uri.query()) {
-        let (status, value) = told.await;
-        return respond::value_as(status, &value, plain).unwrap_or_else(|error| failure(&error, plain));
+        let told = match told.await {
+            (status, Shown::Json(value)) => respond::value_as(status, &value, plain),
+            (status, Shown::Metrics(text)) => Ok(metrics_text(status, text)),
+        };
+        return told.unwrap_or_else(|error| failure(&error, plain));
     }
     let outcome = match trimmed {
         "/version" => respond::value_as(StatusCode::OK, &version(), Output { pretty: true, ..plain }),
@@ -69,7 +74,11 @@ fn openid() -> serde_json::Value {
 }
 
 fn metrics(server: &Server) -> Answer {
-    let mut answer = respond::text(StatusCode::OK, server.metrics.encode().into_bytes());
+    metrics_text(StatusCode::OK, server.metrics.encode())
+}
+
+fn metrics_text(status: StatusCode, text: String) -> Answer {
+    let mut answer = respond::text(status, text.into_bytes());
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(component::metrics::CONTENT_TYPE));
     answer
 }

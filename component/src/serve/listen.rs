@@ -13,8 +13,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -22,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
 use super::{Endpoints, Health};
-use crate::access::Caller;
+use crate::access::{Caller, Holder};
 use crate::metrics::Registry;
 use crate::tasks::Tasks;
 
@@ -71,8 +72,16 @@ pub enum ListenError {
 pub struct Tls {
     chain: Vec<CertificateDer<'static>>,
     key: Arc<PrivateKeyDer<'static>>,
-    clients: Option<Arc<RootCertStore>>,
+    clients: Option<Authority>,
+    proxies: Option<Authority>,
     config: Arc<ServerConfig>,
+}
+
+/// A CA, and what checks certificates by it.
+#[derive(Clone)]
+struct Authority {
+    roots: Arc<RootCertStore>,
+    verifier: Arc<dyn ClientCertVerifier>,
 }
 
 impl Tls {
@@ -87,7 +96,7 @@ impl Tls {
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|source| read(certificate, source))?;
         let private = PrivateKeyDer::from_pem_file(key).map_err(|source| read(key, source))?;
-        Self::new(chain, Arc::new(private), None)
+        Self::new(chain, Arc::new(private), None, None)
     }
 
     /// A certificate made for this run, as upstream's components do without files.
@@ -98,7 +107,7 @@ impl Tls {
     pub fn self_signed(names: &[&str]) -> Result<Self, ListenError> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).map_err(ListenError::SelfSigned)?;
-        Self::new(vec![made.cert.der().clone()], Arc::new(made.signing_key.into()), None)
+        Self::new(vec![made.cert.der().clone()], Arc::new(made.signing_key.into()), None, None)
     }
 
     /// The same, asking clients for a certificate of this CA (PEM). They may come without; one of another CA is refused.
@@ -107,30 +116,38 @@ impl Tls {
     ///
     /// When there is no certificate in it.
     pub fn checking_clients(self, authority: &[u8]) -> Result<Self, ListenError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(authority) {
-            let certificate = certificate.map_err(|error| ListenError::ClientCa(error.to_string()))?;
-            roots.add(certificate).map_err(|error| ListenError::ClientCa(error.to_string()))?;
-        }
-        if roots.is_empty() {
-            return Err(ListenError::ClientCa("there is no certificate in it".to_owned()));
-        }
-        Self::new(self.chain, self.key, Some(Arc::new(roots)))
+        let clients = Authority::read(authority)?;
+        Self::new(self.chain, self.key, Some(clients), self.proxies)
+    }
+
+    /// The same, also taking certificates of this CA (PEM), which is that of proxies in front of the port.
+    ///
+    /// # Errors
+    ///
+    /// When there is no certificate in it.
+    pub fn trusting_proxies(self, authority: &[u8]) -> Result<Self, ListenError> {
+        let proxies = Authority::read(authority)?;
+        Self::new(self.chain, self.key, self.clients, Some(proxies))
     }
 
     fn new(
         chain: Vec<CertificateDer<'static>>,
         key: Arc<PrivateKeyDer<'static>>,
-        clients: Option<Arc<RootCertStore>>,
+        clients: Option<Authority>,
+        proxies: Option<Authority>,
     ) -> Result<Self, ListenError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(ListenError::Certificate)?;
-        let builder = match &clients {
-            None => builder.with_no_client_auth(),
-            Some(roots) => builder.with_client_cert_verifier(
-                WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), provider)
+        let mut roots = RootCertStore::empty();
+        for authority in clients.iter().chain(&proxies) {
+            roots.extend(authority.roots.roots.iter().cloned());
+        }
+        let builder = match roots.is_empty() {
+            true => builder.with_no_client_auth(),
+            false => builder.with_client_cert_verifier(
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                     .allow_unauthenticated()
                     .build()
                     .map_err(|error| ListenError::ClientCa(error.to_string()))?,
@@ -139,7 +156,41 @@ impl Tls {
         let config = builder.with_single_cert(chain.clone(), key.clone_key());
         let mut config = config.map_err(ListenError::Certificate)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { chain, key, clients, config: Arc::new(config) })
+        Ok(Self { chain, key, clients, proxies, config: Arc::new(config) })
+    }
+
+    /// What the certificates that a client has shown prove. The handshake has checked that they are of one of the CAs.
+    fn holder(&self, shown: Option<&[CertificateDer<'_>]>) -> Holder {
+        let signed = |by: &Option<Authority>| match (by, shown) {
+            (Some(authority), Some([first, rest @ ..])) => {
+                authority.verifier.verify_client_cert(first, rest, UnixTime::now()).is_ok()
+            }
+            _ => false,
+        };
+        Holder {
+            user: signed(&self.clients).then(|| Caller::shown_by(shown)).flatten(),
+            proxy: shown
+                .and_then(<[_]>::first)
+                .filter(|_| signed(&self.proxies))
+                .map(|certificate| Caller::common_name(certificate)),
+        }
+    }
+}
+
+impl Authority {
+    fn read(pem: &[u8]) -> Result<Self, ListenError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|error| ListenError::ClientCa(error.to_string()))?;
+            roots.add(certificate).map_err(|error| ListenError::ClientCa(error.to_string()))?;
+        }
+        if roots.is_empty() {
+            return Err(ListenError::ClientCa("there is no certificate in it".to_owned()));
+        }
+        let (roots, provider) = (Arc::new(roots), Arc::new(rustls::crypto::ring::default_provider()));
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider).build();
+        let verifier = verifier.map_err(|error| ListenError::ClientCa(error.to_string()))?;
+        Ok(Self { roots, verifier })
     }
 }
 
@@ -201,9 +252,9 @@ async fn connection(
     _slot: OwnedSemaphorePermit,
 ) {
     let Some(tls) = tls else { return answer(stream, endpoints).await };
-    let handshake = TlsAcceptor::from(tls.config).accept(stream);
+    let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
     if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await {
-        let holder = Caller::shown_by(stream.get_ref().1.peer_certificates());
+        let holder = tls.holder(stream.get_ref().1.peer_certificates());
         answer(stream, endpoints.for_holder(holder)).await;
     }
 }

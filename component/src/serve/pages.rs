@@ -1,4 +1,4 @@
-//! Pages of a component's own, below a path of its server: what it knows, as JSON, for debugging.
+//! Pages of a component's own, below a path of its server: what it knows, as JSON for debugging or as metrics.
 //!
 //! Promise: a page answers GETs only and changes nothing. The API server of an all-in-one shows the same pages, to
 //! those whom it has authenticated and authorized.
@@ -22,8 +22,17 @@ pub struct Asked {
     pub query: BTreeMap<String, String>,
 }
 
+/// What a page shows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shown {
+    /// JSON.
+    Json(Value),
+    /// Metrics in Prometheus' text format.
+    Metrics(String),
+}
+
 /// The answer of a page.
-pub type Told = Pin<Box<dyn Future<Output = (StatusCode, Value)> + Send>>;
+pub type Told = Pin<Box<dyn Future<Output = (StatusCode, Shown)> + Send>>;
 
 type Page = Arc<dyn Fn(Asked) -> Told + Send + Sync>;
 
@@ -37,7 +46,23 @@ impl Pages {
     where
         F: Future<Output = (StatusCode, Value)> + Send + 'static,
     {
-        self.0.write().insert(root, Arc::new(move |asked| Box::pin(page(asked))));
+        let page = move |asked| -> Told {
+            let told = page(asked);
+            Box::pin(async {
+                let (status, value) = told.await;
+                (status, Shown::Json(value))
+            })
+        };
+        self.0.write().insert(root, Arc::new(page));
+    }
+
+    /// Shows metrics at `root` that are worked out when somebody asks.
+    pub fn add_metrics(&self, root: &'static str, metrics: impl Fn() -> String + Send + Sync + 'static) {
+        let page = move |_| -> Told {
+            let text = metrics();
+            Box::pin(std::future::ready((StatusCode::OK, Shown::Metrics(text))))
+        };
+        self.0.write().insert(root, Arc::new(page));
     }
 
     /// The answer of the page that a path belongs to. `query` is the part after `?`.
@@ -82,7 +107,10 @@ mod tests {
                 Some(told) => Some(told.await.1),
                 None => None,
             };
-            assert_eq!(told, want, "{path}");
+            assert_eq!(told, want.map(Shown::Json), "{path}");
         }
+        pages.add_metrics("/metrics/x", || "x 1\n".to_owned());
+        let told = pages.answer("/metrics/x", None).unwrap().await;
+        assert_eq!(told, (StatusCode::OK, Shown::Metrics("x 1\n".to_owned())));
     }
 }

@@ -59,12 +59,15 @@ enum Target {
 /// The pod, and the claims that it uses; nothing for the many pods that use none.
 fn of_pod(change: &Change<Pod>) -> Vec<Target> {
     let (Change::Added(found) | Change::Updated { new: found, .. } | Change::Deleted(found)) = change;
-    if found.spec.resource_claims.is_empty() {
+    let for_resources = found.status.extended_resource_claim_status.as_ref();
+    if found.spec.resource_claims.is_empty() && for_resources.is_none() {
         return Vec::new();
     }
     let made = found.status.resource_claim_statuses.iter().filter_map(|one| one.resource_claim_name.clone());
     let named = found.spec.resource_claims.iter().filter_map(|one| one.resource_claim_name.clone());
-    let claims = named.chain(made).map(|name| Target::Claim(Key::new(found.namespace(), name)));
+    let for_resources = for_resources.map(|made| made.resource_claim_name.clone());
+    let claims =
+        named.chain(made).chain(for_resources).map(|name| Target::Claim(Key::new(found.namespace(), name)));
     [Target::Pod(change.key())].into_iter().chain(claims).collect()
 }
 

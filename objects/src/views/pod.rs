@@ -147,6 +147,14 @@ pub struct ResourceClaimStatus {
     pub resource_claim_name: Option<String>,
 }
 
+/// The claim that a scheduler has made for the extended resources of a pod (KEP-5004).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ExtendedResourceClaimStatus {
+    /// The `ResourceClaim`.
+    pub resource_claim_name: String,
+}
+
 /// The read part of a container.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -191,13 +199,17 @@ pub struct Port {
     pub protocol: Option<String>,
 }
 
-/// Requests by resource name.
+/// Requests and limits by resource name.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Requests {
     /// What must be free.
     #[serde(deserialize_with = "nullable")]
     pub requests: Amounts,
+
+    /// What it may have at most.
+    #[serde(deserialize_with = "nullable")]
+    pub limits: Amounts,
 }
 
 /// The read part of a volume.
@@ -348,6 +360,9 @@ pub struct PodStatus {
     /// Claims that were made for it.
     #[serde(deserialize_with = "list")]
     pub resource_claim_statuses: Vec<ResourceClaimStatus>,
+
+    /// The claim that was made for the extended resources it asks for.
+    pub extended_resource_claim_status: Option<ExtendedResourceClaimStatus>,
 }
 
 /// The read part of a container's status.

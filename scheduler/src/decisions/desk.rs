@@ -91,13 +91,18 @@ impl Desk {
         self.ask(namespace, None).await
     }
 
+    /// Whether the loop that answers runs, which it does where this copy leads.
+    pub fn leads(&self) -> bool {
+        self.answering.try_lock().is_err()
+    }
+
     /// The questions, for the loop that answers them.
     pub(crate) async fn sit(&self) -> MutexGuard<'_, mpsc::Receiver<Asked>> {
         self.answering.lock().await
     }
 
     async fn ask(&self, namespace: &str, name: Option<String>) -> Result<Look, Unanswered> {
-        if self.answering.try_lock().is_ok() {
+        if !self.leads() {
             return Err(Unanswered::NotLeading);
         }
         let (answer, answered) = oneshot::channel();

@@ -1,20 +1,25 @@
 //! Gives the devices of a node to the requests of claims: the first way in which every request gets all it asks for.
 //!
 //! Searches depth first over requests, alternatives and devices, in order, with the constraints of each claim; a search
-//! that takes more steps than it is allowed is given up. Pools whose slices are not all there are left out. So are
-//! devices that may be given out several times: the search does not count their shares.
+//! that takes more steps than it is allowed is given up. Pools whose slices are not all there are left out. A device that
+//! allows it is given to several requests while enough of its capacity is left.
 
 use super::counters::Counters;
+use super::shares::{Shares, Taken, is_shared, share_id};
 use super::{DeviceId, Devices, key};
+use crate::related::Key;
 use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm};
 use k8s_openapi::api::resource::v1::{
-    AllocationResult, Device, DeviceAllocationConfiguration, DeviceAllocationResult, DeviceAttribute,
-    DeviceConstraint, DeviceRequestAllocationResult, DeviceSelector, DeviceToleration, ResourceClaim,
-    ResourceSlice,
+    AllocationResult, CapacityRequirements, Device, DeviceAllocationConfiguration, DeviceAllocationResult,
+    DeviceAttribute, DeviceConstraint, DeviceRequestAllocationResult, DeviceSelector, DeviceToleration,
+    ResourceClaim, ResourceSlice,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use objects::affinity;
+use objects::quantity::Quantity;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +35,10 @@ pub(crate) struct Allocator<'a> {
     devices: &'a Devices,
     claims: Vec<Arc<ResourceClaim>>,
     wants: Vec<Want>,
+    /// Devices that others have for themselves.
     in_use: FxHashSet<DeviceId>,
+    /// What others have of the rest.
+    shares: Shares,
     /// What those leave of what devices share.
     counters: Counters,
     /// After so many steps a search is given up.
@@ -57,10 +65,13 @@ struct Alternative {
     tolerations: Vec<DeviceToleration>,
     admin: bool,
     class: String,
+    /// How much of a device it asks for.
+    capacity: Option<CapacityRequirements>,
 }
 
 impl<'a> Allocator<'a> {
-    /// Prepares the search for these claims, for which there is that much time on each node; zero: no limit.
+    /// Prepares the search for these claims, for which there is that much time on each node; zero: no limit. What the
+    /// claims `given_back` hold is free.
     ///
     /// # Errors
     ///
@@ -68,6 +79,7 @@ impl<'a> Allocator<'a> {
     pub(crate) fn new(
         devices: &'a Devices,
         claims: Vec<Arc<ResourceClaim>>,
+        given_back: &[Key],
         limit: Duration,
     ) -> Result<Self, String> {
         let mut wants = Vec::new();
@@ -83,28 +95,32 @@ impl<'a> Allocator<'a> {
                         (exactly.selectors.as_deref(), exactly.tolerations.as_deref()),
                     )?;
                     alternative.admin = exactly.admin_access == Some(true);
+                    alternative.capacity = exactly.capacity.clone();
                     alternatives.push(alternative);
                 }
                 for sub in request.first_available.iter().flatten() {
-                    alternatives.push(Alternative::new(
+                    let mut alternative = Alternative::new(
                         devices,
                         &format!("{}/{}", request.name, sub.name),
                         &sub.device_class_name,
                         (sub.allocation_mode.as_deref(), sub.count),
                         (sub.selectors.as_deref(), sub.tolerations.as_deref()),
-                    )?);
+                    )?;
+                    alternative.capacity = sub.capacity.clone();
+                    alternatives.push(alternative);
                 }
                 wants.push(Want { claim, alternatives });
             }
         }
-        let keys: Vec<_> = claims.iter().map(|claim| key(&claim.metadata)).collect();
-        let in_use = devices.in_use(&keys);
+        let own = claims.iter().map(|claim| key(&claim.metadata));
+        let keys: Vec<_> = own.chain(given_back.iter().cloned()).collect();
+        let (in_use, shares) = devices.in_use(&keys);
         let slices = complete(devices);
-        let counters = Counters::of(&slices, &in_use);
+        let counters = Counters::of(&slices, |id| in_use.contains(id) || shares.has(id));
         let milliseconds = usize::try_from(limit.as_millis()).unwrap_or(usize::MAX);
         let steps =
             if limit.is_zero() { usize::MAX } else { milliseconds.saturating_mul(STEPS_A_SECOND / 1000) };
-        Ok(Self { devices, claims, wants, in_use, counters, steps, slices })
+        Ok(Self { devices, claims, wants, in_use, shares, counters, steps, slices })
     }
 
     /// The claims, in the order of what [`Self::on`] answers.
@@ -120,7 +136,8 @@ impl<'a> Allocator<'a> {
     pub(crate) fn on(&self, node: &ObjectMeta) -> Result<Given, &'static str> {
         let usable: Vec<Usable<'_>> = self.slices.iter().flat_map(|slice| usable(slice, node)).collect();
         let (counters, taken) = (self.counters.clone(), FxHashSet::default());
-        let mut search = Search { all: self, usable, counters, taken, chosen: Vec::new(), steps: 0 };
+        let shares = self.shares.clone();
+        let mut search = Search { all: self, usable, counters, taken, shares, chosen: Vec::new(), steps: 0 };
         if search.request(0) {
             return Ok(self.results(&search, node));
         }
@@ -136,7 +153,9 @@ impl<'a> Allocator<'a> {
             self.claims.iter().map(|_| AllocationResult::default()).collect();
         for (claim, result) in given.iter_mut().enumerate() {
             let mine = || search.chosen.iter().filter(move |chosen| chosen.want.claim == claim);
-            let results = mine().map(|chosen| DeviceRequestAllocationResult {
+            let results = mine().enumerate().map(|(at, chosen)| DeviceRequestAllocationResult {
+                share_id: is_shared(chosen.on.device).then(|| share_id(&self.claims[claim], at)),
+                consumed_capacity: chosen.consumed(),
                 request: chosen.alternative.name.clone(),
                 driver: chosen.on.slice.spec.driver.clone(),
                 pool: chosen.on.slice.spec.pool.name.clone(),
@@ -145,7 +164,6 @@ impl<'a> Allocator<'a> {
                 binding_conditions: chosen.on.device.binding_conditions.clone(),
                 binding_failure_conditions: chosen.on.device.binding_failure_conditions.clone(),
                 tolerations: Some(chosen.alternative.tolerations.clone()).filter(|list| !list.is_empty()),
-                ..DeviceRequestAllocationResult::default()
             });
             let config = self.config(claim, mine().map(|chosen| chosen.alternative));
             result.devices = Some(DeviceAllocationResult {
@@ -216,6 +234,7 @@ impl Alternative {
             tolerations: tolerations.unwrap_or_default().to_vec(),
             admin: false,
             class: class.to_owned(),
+            capacity: None,
         })
     }
 }
@@ -282,9 +301,7 @@ fn usable<'a>(slice: &'a Arc<ResourceSlice>, node: &ObjectMeta) -> impl Iterator
     let whole = !each && reaches(spec.node_name.as_ref(), spec.all_nodes, spec.node_selector.as_ref());
     let devices = spec.devices.as_deref().unwrap_or_default().iter().enumerate();
     let usable = devices.filter(move |(_, device)| {
-        let here = whole
-            || (each && reaches(device.node_name.as_ref(), device.all_nodes, device.node_selector.as_ref()));
-        here && device.allow_multiple_allocations != Some(true)
+        whole || (each && reaches(device.node_name.as_ref(), device.all_nodes, device.node_selector.as_ref()))
     });
     usable.map(move |(at, device)| Usable { slice, at, device }).collect::<Vec<_>>().into_iter()
 }
@@ -294,15 +311,28 @@ struct Search<'a> {
     usable: Vec<Usable<'a>>,
     counters: Counters,
     taken: FxHashSet<DeviceId>,
+    shares: Shares,
     chosen: Vec<Chosen<'a>>,
     steps: usize,
 }
 
-#[derive(Clone, Copy)]
 struct Chosen<'a> {
     want: &'a Want,
     alternative: &'a Alternative,
     on: Usable<'a>,
+    /// Of each capacity.
+    taken: Taken,
+    /// Whether nobody else has a share of the device, so that it draws on the counters for all.
+    first: bool,
+}
+
+impl Chosen<'_> {
+    /// What is told of a share.
+    fn consumed(&self) -> Option<BTreeMap<String, ApiQuantity>> {
+        let told = |(name, amount): (&String, &Quantity)| (name.clone(), ApiQuantity(amount.to_string()));
+        let is_told = is_shared(self.on.device) && !self.taken.is_empty();
+        is_told.then(|| self.taken.iter().map(told).collect())
+    }
 }
 
 impl<'a> Search<'a> {
@@ -313,8 +343,14 @@ impl<'a> Search<'a> {
         want.alternatives.iter().any(|alternative| match alternative.count {
             Some(count) => self.devices(at, want, alternative, count, 0),
             None => {
-                let wanted: Vec<usize> =
-                    (0..self.usable.len()).filter(|device| self.suits(alternative, *device)).collect();
+                // One that is given out several times, and has too little left, is not one of all.
+                let has_room = |device: &usize| {
+                    let on = &self.usable[*device];
+                    all.shares.taken_by(&on.id(), on.device, alternative.capacity.as_ref()).is_some()
+                };
+                let wanted: Vec<usize> = (0..self.usable.len())
+                    .filter(|device| self.suits(alternative, *device) && has_room(device))
+                    .collect();
                 let before = self.chosen.len();
                 let found =
                     !wanted.is_empty() && wanted.iter().all(|device| self.take(want, alternative, *device));
@@ -372,13 +408,18 @@ impl<'a> Search<'a> {
             })
     }
 
-    /// Gives a device to a request, if it is free and no constraint is against it.
+    /// Gives a device, or a share of it, to a request, if it is free and no constraint is against it.
     fn take(&mut self, want: &'a Want, alternative: &'a Alternative, device: usize) -> bool {
         let on = self.usable[device];
         let id = on.id();
-        let free = || !self.all.in_use.contains(&id) && !self.taken.contains(&id);
-        let may = alternative.admin || (free() && self.counters.suffice(on.slice, on.device));
-        if !may {
+        if !alternative.admin && (self.all.in_use.contains(&id) || self.taken.contains(&id)) {
+            return false;
+        }
+        let Some(taken) = self.shares.taken_by(&id, on.device, alternative.capacity.as_ref()) else {
+            return false;
+        };
+        let first = !self.shares.has(&id);
+        if !alternative.admin && first && !self.counters.suffice(on.slice, on.device) {
             return false;
         }
         let constraints = self.all.claims[want.claim]
@@ -386,13 +427,19 @@ impl<'a> Search<'a> {
             .devices
             .iter()
             .flat_map(|devices| devices.constraints.iter().flatten());
-        let chosen = Chosen { want, alternative, on };
+        let chosen = Chosen { want, alternative, on, taken, first };
         if !constraints.into_iter().all(|constraint| self.keeps(constraint, &chosen)) {
             return false;
         }
         if !alternative.admin {
-            self.taken.insert(id);
-            self.counters.take(on.slice, on.device);
+            if first {
+                self.counters.take(on.slice, on.device);
+            }
+            if is_shared(on.device) {
+                self.shares.take(id, &chosen.taken);
+            } else {
+                self.taken.insert(id);
+            }
         }
         self.chosen.push(chosen);
         true
@@ -400,11 +447,17 @@ impl<'a> Search<'a> {
 
     fn drop_to(&mut self, length: usize) {
         while self.chosen.len() > length {
-            if let Some(chosen) = self.chosen.pop()
-                && !chosen.alternative.admin
-            {
-                self.taken.remove(&chosen.on.id());
-                self.counters.give_back(chosen.on.slice, chosen.on.device);
+            let Some(Chosen { alternative, on, taken, first, .. }) = self.chosen.pop() else { return };
+            if alternative.admin {
+                continue;
+            }
+            if first {
+                self.counters.give_back(on.slice, on.device);
+            }
+            if is_shared(on.device) {
+                self.shares.give_back(&on.id(), &taken);
+            } else {
+                self.taken.remove(&on.id());
             }
         }
     }

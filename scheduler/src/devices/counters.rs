@@ -6,7 +6,7 @@
 use super::DeviceId;
 use k8s_openapi::api::resource::v1::{Device, ResourceSlice};
 use objects::quantity::Quantity;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// A counter: driver, pool, set and name.
@@ -20,7 +20,7 @@ pub(super) struct Counters {
 
 impl Counters {
     /// What is left of the counters of these slices when the devices in use have taken theirs.
-    pub(super) fn of(slices: &[&Arc<ResourceSlice>], in_use: &FxHashSet<DeviceId>) -> Self {
+    pub(super) fn of(slices: &[&Arc<ResourceSlice>], in_use: impl Fn(&DeviceId) -> bool) -> Self {
         let mut counters = Self::default();
         for slice in slices {
             let spec = &slice.spec;
@@ -34,7 +34,7 @@ impl Counters {
         for slice in slices {
             for device in slice.spec.devices.iter().flatten() {
                 let id = (slice.spec.driver.clone(), slice.spec.pool.name.clone(), device.name.clone());
-                if in_use.contains(&id) {
+                if in_use(&id) {
                     counters.take(slice, device);
                 }
             }

@@ -6,20 +6,25 @@
 mod allocate;
 mod binding;
 mod counters;
+mod extended;
 mod select;
+mod shares;
 
 pub(crate) use allocate::Allocator;
 pub(crate) use binding::{Readiness, readiness};
+pub(crate) use extended::{Mappings, claim as claim_for_resources, stands_for};
 
 use crate::framework::{Wakeup, WakeupSet};
 use crate::pod::{PodInfo, Uid};
 use crate::related::{Key, Related};
 use crate::volumes::Overlay;
-use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
+use extended::{Standing, made_for};
+use k8s_openapi::api::resource::v1::{AllocationResult, DeviceClass, ResourceClaim, ResourceSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rustc_hash::{FxHashMap, FxHashSet};
 use select::Matches;
-use std::collections::BTreeMap;
+use shares::Shares;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The devices. See the file header.
@@ -30,6 +35,10 @@ pub struct Devices {
     holding: FxHashSet<Key>,
     slices: BTreeMap<String, Arc<ResourceSlice>>,
     classes: FxHashMap<String, Arc<DeviceClass>>,
+    /// Which of them stands for an extended resource.
+    standing: Standing,
+    /// Claims that schedulers have made for the extended resources of a pod, by its UID.
+    for_resources: FxHashMap<Uid, BTreeSet<Key>>,
     /// The claims that pods in binding have changed: as they were, and as they will be.
     reserved: FxHashMap<Uid, Arc<Vec<Change>>>,
     matches: Matches,
@@ -56,6 +65,25 @@ impl Devices {
     /// A class.
     pub fn class(&self, name: &str) -> Option<&Arc<DeviceClass>> {
         self.classes.get(name)
+    }
+
+    /// The class that stands for an extended resource.
+    pub fn class_for(&self, resource: &str) -> Option<&Arc<DeviceClass>> {
+        self.standing.class(resource)
+    }
+
+    /// Of the extended resources that a pod asks for, those for which a class stands, each with its class.
+    pub fn resources_of<'a>(&'a self, pod: &'a PodInfo) -> BTreeMap<&'a str, &'a str> {
+        let asked = pod.requests.scalars.iter().filter(|(_, amount)| **amount > 0);
+        let known = asked.filter_map(|(resource, _)| {
+            Some((resource.as_str(), self.class_for(resource)?.metadata.name.as_deref()?))
+        });
+        known.collect()
+    }
+
+    /// The claims that were made for the extended resources of a pod, in earlier tries too.
+    pub fn made_for_resources(&self, pod: &PodInfo) -> impl Iterator<Item = &Arc<ResourceClaim>> {
+        self.for_resources.get(&pod.uid).into_iter().flatten().filter_map(|key| self.claims.get(key))
     }
 
     /// What a pod in binding has changed.
@@ -103,8 +131,8 @@ impl Devices {
     pub fn reserve(&mut self, pod: Uid, changes: Vec<Change>) {
         for change in &changes {
             let key = key(&change.after.metadata);
-            self.holding.insert(key.clone());
-            self.claims.assume(key, change.after.clone());
+            self.claims.assume(key.clone(), change.after.clone());
+            self.note(&key, &change.after);
         }
         self.reserved.insert(pod, Arc::new(changes));
     }
@@ -115,15 +143,15 @@ impl Devices {
         for change in changes.iter() {
             let key = key(&change.before.metadata);
             self.claims.restore(&key);
-            self.note(&key);
+            self.note(&key, &change.before);
         }
     }
 
     /// The server has taken a write of ours; this is its answer.
     pub fn wrote(&mut self, claim: Arc<ResourceClaim>) {
         let key = key(&claim.metadata);
-        self.claims.wrote(key.clone(), claim);
-        self.note(&key);
+        self.claims.wrote(key.clone(), claim.clone());
+        self.note(&key, &claim);
     }
 
     /// The watch shows an object. Answers what that may mean to waiting pods.
@@ -136,7 +164,7 @@ impl Devices {
                 if let Some(after) = self.still_to_come(&key, claim).filter(|_| pending) {
                     self.claims.assume(key.clone(), after);
                 }
-                self.note(&key);
+                self.note(&key, claim);
                 (before.is_none(), Wakeup::ResourceClaimAdded, Wakeup::ResourceClaimUpdated)
             }
             Related::Slice(slice) => {
@@ -146,6 +174,7 @@ impl Devices {
             }
             Related::DeviceClass(class) => {
                 let before = self.classes.insert(key(&class.metadata).name, class.clone());
+                self.standing = Standing::of(self.classes.values());
                 (before.is_none(), Wakeup::DeviceClassAdded, Wakeup::DeviceClassUpdated)
             }
             _ => return WakeupSet::default(),
@@ -159,7 +188,7 @@ impl Devices {
             Related::DeviceClaim(claim) => {
                 let key = key(&claim.metadata);
                 self.claims.gone(&key);
-                self.note(&key);
+                self.note(&key, claim);
                 return WakeupSet::of(&[Wakeup::ResourceClaimDeleted]);
             }
             Related::Slice(slice) => {
@@ -168,42 +197,63 @@ impl Devices {
             }
             Related::DeviceClass(class) => {
                 self.classes.remove(&key(&class.metadata).name);
+                self.standing = Standing::of(self.classes.values());
             }
             _ => {}
         }
         WakeupSet::default()
     }
 
-    /// The devices that claims other than these hold. Those given for administration are not held.
-    pub(crate) fn in_use(&self, but: &[Key]) -> FxHashSet<DeviceId> {
+    /// The devices that claims other than these have for themselves, and their shares of others. Those given for
+    /// administration are not held.
+    pub(crate) fn in_use(&self, but: &[Key]) -> (FxHashSet<DeviceId>, Shares) {
         let others =
             self.holding.iter().filter(|key| !but.contains(key)).filter_map(|key| self.claims.get(key));
         let results = others.filter_map(|claim| {
             claim.status.as_ref()?.allocation.as_ref()?.devices.as_ref()?.results.as_ref()
         });
-        let held = results.flatten().filter(|result| result.admin_access != Some(true));
-        held.map(|result| (result.driver.clone(), result.pool.clone(), result.device.clone())).collect()
+        let (mut whole, mut shares) = (FxHashSet::default(), Shares::default());
+        for result in results.flatten().filter(|result| result.admin_access != Some(true)) {
+            let id = (result.driver.clone(), result.pool.clone(), result.device.clone());
+            if result.share_id.is_some() {
+                shares.note(id, result);
+            } else {
+                whole.insert(id);
+            }
+        }
+        (whole, shares)
     }
 
     /// What a pod in binding makes of a claim, if the watch shows less: the finalizer is written before the allocation,
     /// and until that is there too nobody else may be given the devices.
     fn still_to_come(&self, key: &Key, shown: &ResourceClaim) -> Option<Arc<ResourceClaim>> {
-        let allocation =
-            |claim: &ResourceClaim| claim.status.as_ref().and_then(|status| status.allocation.clone());
+        // When it was given is known only as it is written.
+        let allocation = |claim: &ResourceClaim| {
+            let allocation = claim.status.as_ref().and_then(|status| status.allocation.clone());
+            allocation.map(|given| AllocationResult { allocation_timestamp: None, ..given })
+        };
         let changes = self.reserved.values().flat_map(|changes| changes.iter());
         let mut afters =
             changes.map(|change| &change.after).filter(|after| self::key(&after.metadata) == *key);
         afters.find(|after| allocation(after) != allocation(shown)).cloned()
     }
 
-    fn note(&mut self, key: &Key) {
-        let holds = |claim: &Arc<ResourceClaim>| {
-            claim.status.as_ref().is_some_and(|status| status.allocation.is_some())
-        };
-        if self.claims.get(key).is_some_and(holds) {
+    /// Brings what is known about a claim up to date; `object` is any version of it.
+    fn note(&mut self, key: &Key, object: &ResourceClaim) {
+        let now = self.claims.get(key);
+        if now.is_some_and(|claim| claim.status.as_ref().is_some_and(|status| status.allocation.is_some())) {
             self.holding.insert(key.clone());
         } else {
             self.holding.remove(key);
+        }
+        let Some(pod) = made_for(object).map(Uid::from) else { return };
+        if now.is_some() {
+            self.for_resources.entry(pod).or_default().insert(key.clone());
+        } else if let Some(keys) = self.for_resources.get_mut(&pod) {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.for_resources.remove(&pod);
+            }
         }
     }
 }

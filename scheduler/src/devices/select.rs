@@ -1,6 +1,7 @@
 //! Which devices a CEL selector means.
 //!
-//! A selector sees `device.driver`, `device.attributes` and `device.capacity` (both by domain, then by name). An amount
+//! A selector sees `device.driver`, `device.allowMultipleAllocations`, `device.attributes` and `device.capacity` (both by
+//! domain, then by name). An amount
 //! is an integer of its smallest whole unit; `quantity("10Gi")` makes one, and `compareTo`, `isGreaterThan` and
 //! `isLessThan` compare two. A selector that cannot be evaluated for a device does not mean it. What a slice's devices
 //! answered is kept until slices change.
@@ -116,6 +117,7 @@ fn seen(driver: &str, device: &Device) -> Seen {
     };
     Seen::Map(BTreeMap::from([
         ("driver".to_owned(), Seen::Text(driver.to_owned())),
+        ("allowMultipleAllocations".to_owned(), Seen::Bool(device.allow_multiple_allocations == Some(true))),
         ("attributes".to_owned(), map(attributes)),
         ("capacity".to_owned(), map(capacity)),
     ]))
@@ -148,6 +150,8 @@ mod tests {
             ("device.capacity['gpu.example.com'].memory.isGreaterThan(quantity('80Gi'))", false),
             ("device.capacity['gpu.example.com'].memory.isLessThan(quantity('80Gi'))", true),
             ("device.attributes['gpu.example.com'].unknown == 'x'", false),
+            ("device.allowMultipleAllocations", false),
+            ("!device.allowMultipleAllocations", true),
             ("device.driver", false),
             ("this is not CEL", false),
         ] {

@@ -95,12 +95,16 @@ impl Plan {
 
     /// True when everyone whom the engine does not know has nothing to say about the pod.
     pub(super) fn covers(&self, profile: &Profile, pod: &PodInfo, cluster: &Snapshot) -> bool {
-        self.others.iter().all(|at| {
-            let Enabled { plugin, points, weight } = &profile.enabled()[*at];
-            let silent = |filter: &dyn Filter| matches!(filter.for_pod(pod, cluster), ForPod::Nothing);
-            let scores = points.score && *weight != 0 && plugin.score().is_some();
-            plugin.ignores(pod) || (!scores && plugin.filter().filter(|_| points.filter).is_none_or(silent))
-        })
+        // A class may come and go without a node changing.
+        let by_class = !cluster.devices().resources_of(pod).is_empty();
+        !by_class
+            && self.others.iter().all(|at| {
+                let Enabled { plugin, points, weight } = &profile.enabled()[*at];
+                let silent = |filter: &dyn Filter| matches!(filter.for_pod(pod, cluster), ForPod::Nothing);
+                let scores = points.score && *weight != 0 && plugin.score().is_some();
+                plugin.ignores(pod)
+                    || (!scores && plugin.filter().filter(|_| points.filter).is_none_or(silent))
+            })
     }
 }
 

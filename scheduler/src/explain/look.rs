@@ -11,6 +11,7 @@ use crate::cycle::{Checks, fitting};
 use crate::decisions::{self, Look, Moved};
 use crate::failure::{Count, Failure};
 use crate::framework::{Profile, Verdict};
+use crate::metrics::Watch;
 use crate::pod::{NodeName, PodInfo};
 use crate::preempt::{self, Afresh, Attempt, Budget};
 use crate::queue;
@@ -70,7 +71,7 @@ pub fn explain(look: &Look, wanted: Option<&str>, by: By, now: Timestamp) -> Opt
 /// What would be decided now.
 pub fn outlook(case: &Case<'_>, wanted: Option<&str>) -> Outlook {
     let Case { pod, profile, cluster, .. } = *case;
-    let gate = profile.gate(pod).or_else(|| profile.gate_among(pod, cluster));
+    let gate = profile.gate(pod, Watch::OFF).or_else(|| profile.gate_among(pod, cluster, Watch::OFF));
     let gate = gate.map(|(_, verdict)| joined(&verdict));
     let found = Checks::prepare(pod, profile, cluster).and_then(|checks| {
         let feasible = fitting(pod, &checks, cluster)?;

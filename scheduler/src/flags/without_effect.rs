@@ -9,7 +9,6 @@ const SWITCH: bool = true;
 /// Takes a value.
 const VALUE: bool = false;
 
-const FRONT: &str = "no proxy in front of the port is trusted to name its users";
 const TLS: &str = "the TLS library's own versions and suites are used";
 const METRICS: &str = "all metrics are shown with all their labels";
 const LOGS: &str = "logs are lines of text on standard error, written at once";
@@ -35,12 +34,6 @@ const FLAGS: &[(&str, bool, &str)] = &[
     ("permit-address-sharing", SWITCH, LISTEN),
     ("permit-port-sharing", SWITCH, LISTEN),
     ("profiling", SWITCH, PROFILING),
-    ("requestheader-allowed-names", VALUE, FRONT),
-    ("requestheader-client-ca-file", VALUE, FRONT),
-    ("requestheader-extra-headers-prefix", VALUE, FRONT),
-    ("requestheader-group-headers", VALUE, FRONT),
-    ("requestheader-uid-headers", VALUE, FRONT),
-    ("requestheader-username-headers", VALUE, FRONT),
     ("show-hidden-metrics-for-version", VALUE, METRICS),
     ("tls-cipher-suites", VALUE, TLS),
     ("tls-curve-preferences", VALUE, TLS),

@@ -8,7 +8,7 @@ use super::{Plugin, Verdict};
 use crate::cache::Snapshot;
 use crate::pod::{NodeName, PodInfo, Uid};
 use crate::related::Key;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -52,8 +52,13 @@ pub enum Permission {
 
 /// Has something written before the bind, and waits for its effect.
 pub trait PreBind: Plugin {
-    /// What has to be written, in order. Asked once, when the pod is admitted.
-    fn writes(&self, pod: &PodInfo, node: &NodeName, cluster: &Snapshot) -> Vec<Write>;
+    /// What has to be written, in order. Asked once, when the pod is admitted, which is now.
+    fn writes(&self, pod: &PodInfo, node: &NodeName, cluster: &Snapshot, now: Timestamp) -> Vec<Write>;
+
+    /// What has to be written when the pod is not bound after all. Asked before what it took is given back.
+    fn takes_back(&self, _pod: &PodInfo, _cluster: &Snapshot) -> Vec<Write> {
+        Vec::new()
+    }
 
     /// Whether what was written has had its effect. Asked when the writes are done, and whenever one of
     /// [`Self::waits_for`] has changed.
@@ -80,7 +85,7 @@ pub enum Settled {
     Never(String),
 }
 
-/// A merge patch of one object. The answer is taken into the snapshot.
+/// A merge patch of one object, or the object that is to be made. The answer is taken into the snapshot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Write {
     /// The plugin that wants it.
@@ -102,4 +107,10 @@ pub enum Target {
     DeviceClaim(Key),
     /// The status of a ResourceClaim.
     DeviceClaimStatus(Key),
+    /// A ResourceClaim that is to be made.
+    NewDeviceClaim(Key),
+    /// A ResourceClaim that goes; the patch comes first. It may be gone already.
+    OldDeviceClaim(Key),
+    /// The status of a pod.
+    PodStatus(Key),
 }

@@ -5,7 +5,7 @@ use super::{
     Verdict, Wakeup, WakeupSet,
 };
 use crate::cache::Snapshot;
-use crate::metrics::PluginMetrics;
+use crate::metrics::{Code, PluginMetrics, Point, Watch};
 use crate::pod::PodInfo;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -161,15 +161,35 @@ impl Profile {
     }
 
     /// The first gate that holds the pod back, with its reason.
-    pub fn gate(&self, pod: &PodInfo) -> Option<(&'static str, Verdict)> {
-        let mut verdicts = self.gates().map(|gate| (gate.name(), gate.admit(pod)));
-        verdicts.find(|(_, verdict)| !verdict.fits())
+    pub fn gate(&self, pod: &PodInfo, watch: Watch<'_>) -> Option<(&'static str, Verdict)> {
+        self.held_back(watch, |gate| gate.admit(pod))
     }
 
     /// The first gate that holds the pod back until others have come, with its reason.
-    pub fn gate_among(&self, pod: &PodInfo, cluster: &Snapshot) -> Option<(&'static str, Verdict)> {
-        let mut verdicts = self.gates().map(|gate| (gate.name(), gate.admit_among(pod, cluster)));
-        verdicts.find(|(_, verdict)| !verdict.fits())
+    pub fn gate_among(
+        &self,
+        pod: &PodInfo,
+        cluster: &Snapshot,
+        watch: Watch<'_>,
+    ) -> Option<(&'static str, Verdict)> {
+        self.held_back(watch, |gate| gate.admit_among(pod, cluster))
+    }
+
+    fn held_back(
+        &self,
+        watch: Watch<'_>,
+        admit: impl Fn(&dyn Gate) -> Verdict,
+    ) -> Option<(&'static str, Verdict)> {
+        let held = |held: &Option<(&'static str, Verdict)>| {
+            held.as_ref().map_or(Code::Success, |(_, verdict)| Code::of_verdict(verdict))
+        };
+        watch.point(Point::PreEnqueue, held, || {
+            self.gates().find_map(|gate| {
+                let name = gate.name();
+                let verdict = watch.plugin(name, Point::PreEnqueue, Code::of_verdict, || admit(gate));
+                (!verdict.fits()).then_some((name, verdict))
+            })
+        })
     }
 
     fn gates(&self) -> impl Iterator<Item = &dyn Gate> {

@@ -1,6 +1,7 @@
 //! The scheduler's metrics, under upstream's names.
 
 mod plugins;
+pub mod resources;
 mod writes;
 
 pub use plugins::{Code, PluginMetrics, Point, Watch};

@@ -4,6 +4,7 @@
 //! filter takes is measured on one node, what a score takes on all of them at once. Only plugins that are really asked
 //! count: a decision of the engine asks none.
 
+use crate::framework::Verdict;
 use component::metrics::{Counter, Counters, Histograms, Registry, exponential_buckets};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
@@ -17,6 +18,8 @@ const MEASURED_ONE_OF: u64 = 10;
 /// An extension point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Point {
+    /// Before a pod is queued.
+    PreEnqueue,
     /// Once a pod, before nodes are looked at.
     PreFilter,
     /// For each node.
@@ -40,6 +43,7 @@ pub enum Point {
 impl Point {
     fn label(self) -> &'static str {
         match self {
+            Self::PreEnqueue => "PreEnqueue",
             Self::PreFilter => "PreFilter",
             Self::Filter => "Filter",
             Self::PostFilter => "PostFilter",
@@ -79,6 +83,15 @@ impl Code {
             Self::UnschedulableAndUnresolvable => "UnschedulableAndUnresolvable",
             Self::Wait => "Wait",
             Self::Error => "Error",
+        }
+    }
+
+    /// Of what a plugin said of a pod or node.
+    pub fn of_verdict(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Fits => Self::Success,
+            Verdict::Later(_) => Self::Unschedulable,
+            Verdict::Never(_) => Self::UnschedulableAndUnresolvable,
         }
     }
 

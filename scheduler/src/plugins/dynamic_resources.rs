@@ -4,11 +4,15 @@
 //! that only this pod uses may move with the pod, so that a failed bind does not pin it. Others get their devices by a
 //! search on each node. Reserve takes them at once; the claim's status is written before the bind, which waits for the
 //! conditions that devices name. Of requests with alternatives, nodes are preferred where an earlier one can be had.
-//! Upstream: `dynamicresources` with structured parameters, without extended resources and consumable capacity.
+//! For extended resources that a DeviceClass stands for, and that the node itself does not have, the pod gets a claim
+//! of its own, made before the bind; the pod's status tells which container uses what of it. A claim of an earlier try
+//! is not used again. Upstream: `dynamicresources` with structured parameters.
+
+mod wanted;
 
 use super::args::DynamicResourcesArgs;
 use crate::cache::{NodeInfo, Snapshot};
-use crate::devices::{Allocator, Change as ClaimChange, Readiness, key, readiness};
+use crate::devices::{Change as ClaimChange, Devices, Readiness, key, readiness, stands_for};
 use crate::framework::{
     Change, Filter, ForPod, NodeCheck, NodeScore, Plugin, PreBind, Reserve, Scale, Score, Settled, Subject,
     Target, Verdict, Wakeup, Write, normalise_by_max,
@@ -16,18 +20,16 @@ use crate::framework::{
 use crate::pod::{NodeName, PodInfo};
 use crate::related::{Key, Related};
 use component::args::duration;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceClaimConsumerReference};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use objects::affinity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
+use wanted::Wanted;
 
 /// Keeps a claim until its devices are free again.
 const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
-/// Pods that may use one claim (API reference: ResourceClaimStatus.reservedFor).
-const CONSUMERS_LIMIT: usize = 256;
 
 /// Alternatives of one request (API reference: DeviceRequest.firstAvailable).
 const ALTERNATIVES_LIMIT: i64 = 8;
@@ -69,6 +71,7 @@ impl Plugin for DynamicResources {
             Wakeup::OwnClaims,
             Wakeup::NodeAdded,
             Wakeup::NodeLabels,
+            Wakeup::NodeAllocatable,
             Wakeup::SliceAdded,
             Wakeup::SliceUpdated,
             Wakeup::DeviceClassAdded,
@@ -90,10 +93,14 @@ impl Plugin for DynamicResources {
                 claim.metadata.namespace.as_deref() == Some(pod.namespace())
                     && names.any(|own| own.as_ref() == name)
             }
+            Subject::Related(Related::DeviceClass(class)) if pod.spec().resource_claims.is_empty() => {
+                pod.requests.scalars.keys().any(|resource| stands_for(class, resource))
+            }
             _ => true,
         }
     }
 
+    /// Pods with extended resources are found by [`Devices::resources_of`].
     fn ignores(&self, pod: &PodInfo) -> bool {
         pod.spec().resource_claims.is_empty()
     }
@@ -112,64 +119,6 @@ impl Plugin for DynamicResources {
 
     fn pre_bind(&self) -> Option<&dyn PreBind> {
         Some(self)
-    }
-}
-
-/// The claims of a pod, told apart by whether their devices are settled.
-#[derive(Debug)]
-struct Wanted<'a> {
-    /// Allocated, and in use by others too.
-    fixed: Vec<Arc<ResourceClaim>>,
-    /// Allocated, and free to move with this pod.
-    movable: Vec<Arc<ResourceClaim>>,
-    /// Finds devices for the claims without any.
-    open: Allocator<'a>,
-    /// Finds devices for those that may move as well.
-    all_open: Allocator<'a>,
-}
-
-impl<'a> Wanted<'a> {
-    fn of(pod: &PodInfo, cluster: &'a Snapshot, limit: Duration) -> Result<Self, String> {
-        let devices = cluster.devices();
-        let (mut fixed, mut movable, mut open) = (Vec::new(), Vec::new(), Vec::new());
-        for claim in devices.claims_of(pod)? {
-            let consumers = consumers(&claim);
-            let own = |consumer: &ResourceClaimConsumerReference| consumer.uid == *pod.uid;
-            if !consumers.iter().any(own) && consumers.len() >= CONSUMERS_LIMIT {
-                return Err("resourceclaim in use".to_owned());
-            }
-            match allocation(&claim) {
-                None => open.push(claim),
-                // Its devices could not be made ready: it gets others, or another try.
-                Some(_) if consumers.iter().all(own) && readiness(&claim) != Readiness::Ready => {
-                    open.push(claim)
-                }
-                Some(_) if consumers.iter().all(own) => movable.push(claim),
-                Some(_) => fixed.push(claim),
-            }
-        }
-        let all = open.iter().chain(&movable).cloned().collect();
-        Ok(Self {
-            fixed,
-            movable,
-            open: Allocator::new(devices, open, limit)?,
-            all_open: Allocator::new(devices, all, limit)?,
-        })
-    }
-
-    /// What each claim that has to be allocated gets on the node.
-    fn on(&self, node: &ObjectMeta) -> Result<Vec<(Arc<ResourceClaim>, AllocationResult)>, &'static str> {
-        let is_here = |claim: &Arc<ResourceClaim>| {
-            let selector = allocation(claim).and_then(|allocation| allocation.node_selector.as_ref());
-            selector.is_none_or(|selector| affinity::selector_matches(selector, node))
-        };
-        if !self.fixed.iter().all(is_here) {
-            return Err("resourceclaim not available on the node");
-        }
-        let stays = self.movable.iter().all(is_here);
-        let search = if stays { &self.open } else { &self.all_open };
-        let given = search.on(node)?;
-        Ok(search.claims().iter().cloned().zip(given).collect())
     }
 }
 
@@ -194,14 +143,14 @@ impl Score for DynamicResources {
                 request.first_available.as_ref().is_some_and(|alternatives| !alternatives.is_empty())
             })
         };
-        let chooses = wanted.all_open.claims().iter().any(requests);
+        let chooses = wanted.to_allocate().any(requests);
         chooses.then(|| Box::new(wanted) as Box<dyn NodeScore + 'a>)
     }
 }
 
 impl NodeScore for Wanted<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
-        let given = self.on(&node.node.metadata).unwrap_or_default();
+        let given = self.on(node).unwrap_or_default();
         given.iter().map(|(claim, allocation)| preference(claim, allocation)).sum()
     }
 
@@ -234,7 +183,7 @@ fn consumers(claim: &ResourceClaim) -> &[ResourceClaimConsumerReference] {
 
 impl Filter for DynamicResources {
     fn for_pod<'a>(&'a self, pod: &'a PodInfo, cluster: &'a Snapshot) -> ForPod<'a> {
-        if self.ignores(pod) {
+        if !concerns(pod, cluster.devices()) {
             return ForPod::Nothing;
         }
         match Wanted::of(pod, cluster, self.filter_timeout) {
@@ -246,7 +195,7 @@ impl Filter for DynamicResources {
 
 impl NodeCheck for Wanted<'_> {
     fn check(&self, node: &NodeInfo) -> Verdict {
-        match self.on(&node.node.metadata) {
+        match self.on(node) {
             Ok(_) => Verdict::Fits,
             Err(why) => Verdict::Never(why.into()),
         }
@@ -255,13 +204,14 @@ impl NodeCheck for Wanted<'_> {
 
 impl Reserve for DynamicResources {
     fn take(&self, pod: &Arc<PodInfo>, node: &NodeName, cluster: &mut Snapshot) -> Result<(), String> {
-        if self.ignores(pod) {
+        if !concerns(pod, cluster.devices()) {
             return Ok(());
         }
         let Some(info) = cluster.node(node) else { return Err(format!("node {:?} not found", &**node)) };
-        let given = Wanted::of(pod, cluster, self.filter_timeout)?.on(&info.node.metadata)?;
+        let given = Wanted::of(pod, cluster, self.filter_timeout)?.on(info)?;
         let mut changes = Vec::new();
-        for before in cluster.devices().claims_of(pod)? {
+        let made = given.iter().map(|(claim, _)| claim).filter(|claim| is_new(claim)).cloned();
+        for before in cluster.devices().claims_of(pod)?.into_iter().chain(made) {
             let mut after = (*before).clone();
             let status = after.status.get_or_insert_default();
             let name = &before.metadata.name;
@@ -301,15 +251,23 @@ impl Reserve for DynamicResources {
 }
 
 impl PreBind for DynamicResources {
-    fn writes(&self, pod: &PodInfo, _: &NodeName, cluster: &Snapshot) -> Vec<Write> {
-        let mut writes = Vec::new();
-        for ClaimChange { before, after } in
-            cluster.devices().reserved(&pod.uid).into_iter().flat_map(|all| all.iter())
+    fn writes(&self, pod: &PodInfo, node: &NodeName, cluster: &Snapshot, now: Timestamp) -> Vec<Write> {
+        let devices = cluster.devices();
+        let mut writes = self.takes_back(pod, cluster);
+        for ClaimChange { before, after } in devices.reserved(&pod.uid).into_iter().flat_map(|all| all.iter())
         {
             let key = key(&before.metadata);
             let version = &before.metadata.resource_version;
             let finalizers = before.metadata.finalizers.clone().unwrap_or_default();
-            if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
+            if is_new(before) {
+                let mut made = (**before).clone();
+                made.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+                writes.push(Write {
+                    plugin: self.name(),
+                    target: Target::NewDeviceClaim(key.clone()),
+                    patch: json!(made),
+                });
+            } else if !finalizers.iter().any(|finalizer| finalizer == FINALIZER) {
                 let with = [finalizers, vec![FINALIZER.to_owned()]].concat();
                 writes.push(Write {
                     plugin: self.name(),
@@ -318,6 +276,10 @@ impl PreBind for DynamicResources {
                 });
             }
             let status = after.status.as_ref();
+            let given = allocation(after).cloned().map(|mut given| {
+                given.allocation_timestamp.get_or_insert(Time(now));
+                given
+            });
             let moves = allocation(before).is_some() && allocation(before) != allocation(after);
             if moves {
                 // An allocation cannot be changed, only taken back and given anew.
@@ -332,17 +294,46 @@ impl PreBind for DynamicResources {
             }
             writes.push(Write {
                 plugin: self.name(),
-                target: Target::DeviceClaimStatus(key),
+                target: Target::DeviceClaimStatus(key.clone()),
                 patch: json!({
                     "metadata": {"resourceVersion": version},
                     "status": {
-                        "allocation": status.and_then(|status| status.allocation.as_ref()),
+                        "allocation": given,
                         "reservedFor": status.and_then(|status| status.reserved_for.as_ref()),
                     },
                 }),
             });
+            if is_new(before)
+                && let Some(info) = cluster.node(node)
+            {
+                let mappings = wanted::mappings(pod, info, devices);
+                writes.push(Write {
+                    plugin: self.name(),
+                    target: Target::PodStatus(Key::new(pod.namespace(), pod.name())),
+                    patch: json!({
+                        "metadata": {"uid": &*pod.uid},
+                        "status": {"extendedResourceClaimStatus":
+                            {"requestMappings": mappings, "resourceClaimName": key.name}},
+                    }),
+                });
+            }
         }
         writes
+    }
+
+    /// The claim that was made for extended resources goes.
+    fn takes_back(&self, pod: &PodInfo, cluster: &Snapshot) -> Vec<Write> {
+        let made = cluster.devices().made_for_resources(pod).filter(|claim| !is_new(claim));
+        let gone = made.map(|claim| {
+            let mut finalizers = claim.metadata.finalizers.clone().unwrap_or_default();
+            finalizers.retain(|finalizer| finalizer != FINALIZER);
+            Write {
+                plugin: self.name(),
+                target: Target::OldDeviceClaim(key(&claim.metadata)),
+                patch: json!({"metadata": {"uid": claim.metadata.uid, "finalizers": finalizers}}),
+            }
+        });
+        gone.collect()
     }
 
     fn settled(&self, pod: &PodInfo, _: &NodeName, cluster: &Snapshot) -> Settled {
@@ -376,6 +367,16 @@ impl PreBind for DynamicResources {
     }
 }
 
+/// Whether the plugin has anything to say about the pod.
+fn concerns(pod: &PodInfo, devices: &Devices) -> bool {
+    !pod.spec().resource_claims.is_empty() || !devices.resources_of(pod).is_empty()
+}
+
+/// Whether the claim is still to be made.
+fn is_new(claim: &ResourceClaim) -> bool {
+    claim.metadata.resource_version.is_none()
+}
+
 /// The claims that were written for a pod, as they are now.
 fn claims_in_binding<'a>(
     pod: &PodInfo,
@@ -388,3 +389,5 @@ fn claims_in_binding<'a>(
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_extended;

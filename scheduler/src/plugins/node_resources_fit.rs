@@ -1,14 +1,18 @@
 //! Refuses nodes without room for what the pod requests, naming every resource that is short, and scores nodes by
-//! how full they would be: emptiest first (the default), fullest first, or along a given curve.
+//! how full they would be: emptiest first (the default), fullest first, or along a given curve. An extended resource
+//! that the node does not have, and for which a DeviceClass stands, is left to DynamicResources.
 
 use super::args::{NodeResourcesFitArgs, ResourceSpec, ScoringStrategyType, UtilizationShapePoint};
 use crate::cache::{Counting, NodeInfo, Resource, Snapshot};
+use crate::devices::stands_for;
 use crate::framework::{
     Change, Filter, ForPod, Lack, MAX_NODE_SCORE, NodeCheck, NodeScore, Plugin, Reads, Reason, Scale, Score,
     Space, Subject, Verdict, Wakeup,
 };
 use crate::pod::PodInfo;
+use crate::related::Related;
 use objects::resources::Resources;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Upstream's NodeResourcesFit.
 #[derive(Debug)]
@@ -19,6 +23,9 @@ pub struct NodeResourcesFit {
     pub resources: Vec<ScoredResource>,
     /// Extended resources that the filter leaves out: their names, and the parts of names before the `/`.
     pub ignored: Vec<String>,
+    /// Whether classes ever stood for resources of a pod. A waiting pod is then not held back by extended resources
+    /// that a node does not have.
+    leaves_some: AtomicBool,
 }
 
 /// The scoring strategy.
@@ -70,6 +77,7 @@ impl NodeResourcesFit {
             strategy,
             resources: ScoredResource::all(&scoring.resources),
             ignored: args.ignored_resources.iter().chain(&args.ignored_resource_groups).cloned().collect(),
+            leaves_some: AtomicBool::new(false),
         }
     }
 
@@ -102,6 +110,8 @@ impl Plugin for NodeResourcesFit {
             Wakeup::OwnScaledDown,
             Wakeup::NodeAdded,
             Wakeup::NodeAllocatable,
+            Wakeup::DeviceClassAdded,
+            Wakeup::DeviceClassUpdated,
         ]
     }
 
@@ -109,6 +119,9 @@ impl Plugin for NodeResourcesFit {
         match change.subject {
             Subject::Node { now, .. } => self.may_fit(pod, now),
             Subject::Pod(_) => change.at.is_none_or(|node| self.may_fit(pod, node)),
+            Subject::Related(Related::DeviceClass(class)) => {
+                pod.requests.scalars.keys().any(|resource| stands_for(class, resource))
+            }
             _ => true,
         }
     }
@@ -117,8 +130,14 @@ impl Plugin for NodeResourcesFit {
         Reads::Node
     }
 
-    fn lacks(&self, pod: &PodInfo, _: Wakeup) -> Lack {
-        Lack::Space(Space::needed_by(pod))
+    fn lacks(&self, pod: &PodInfo, kind: Wakeup) -> Lack {
+        match kind {
+            Wakeup::DeviceClassAdded | Wakeup::DeviceClassUpdated if pod.requests.scalars.is_empty() => {
+                Lack::OneOf(Vec::new())
+            }
+            Wakeup::DeviceClassAdded | Wakeup::DeviceClassUpdated => Lack::Anything,
+            _ => Lack::Space(Space::needed_by(pod)),
+        }
     }
 
     fn filter(&self) -> Option<&dyn Filter> {
@@ -133,7 +152,9 @@ impl Plugin for NodeResourcesFit {
 impl NodeResourcesFit {
     /// Whether the pod fits the node as it is, or would if pods of less priority were evicted from it.
     fn may_fit(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
-        let check = Check { plugin: self, pod };
+        let leaves_some = self.leaves_some.load(Ordering::Relaxed);
+        let left = pod.requests.scalars.keys().filter(|_| leaves_some).map(String::as_str).collect();
+        let check = Check { plugin: self, pod, left };
         if check.check(node).fits() {
             return true;
         }
@@ -148,8 +169,12 @@ impl NodeResourcesFit {
 }
 
 impl Filter for NodeResourcesFit {
-    fn for_pod<'a>(&'a self, pod: &'a PodInfo, _: &'a Snapshot) -> ForPod<'a> {
-        ForPod::check(Check { plugin: self, pod })
+    fn for_pod<'a>(&'a self, pod: &'a PodInfo, cluster: &'a Snapshot) -> ForPod<'a> {
+        let left: Vec<&str> = cluster.devices().resources_of(pod).into_keys().collect();
+        if !left.is_empty() {
+            self.leaves_some.store(true, Ordering::Relaxed);
+        }
+        ForPod::check(Check { plugin: self, pod, left })
     }
 }
 
@@ -157,6 +182,8 @@ impl Filter for NodeResourcesFit {
 struct Check<'a> {
     plugin: &'a NodeResourcesFit,
     pod: &'a PodInfo,
+    /// Resources that are left to classes where the node does not have them.
+    left: Vec<&'a str>,
 }
 
 impl NodeCheck for Check<'_> {
@@ -178,6 +205,9 @@ impl Check<'_> {
         for (name, wanted) in &wanted.scalars {
             let amount = |of: &Resources| of.scalars.get(name).copied().unwrap_or(0);
             let (used, room) = (amount(used), amount(room));
+            if room <= 0 && self.left.contains(&name.as_str()) {
+                continue;
+            }
             if *wanted > 0 && *wanted > room - used && !self.plugin.ignores(name) {
                 short.note(format!("Insufficient {name}").into(), *wanted > room);
             }
@@ -287,11 +317,60 @@ fn rounded_ratio(sum: i64, weights: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugins::fixtures::{ask, node, node_with, pod, requesting, scores};
+    use crate::plugins::fixtures::{ask, ask_in, cluster_of, node, node_with, pod, requesting, scores};
     use serde_json::json;
 
     fn room(cpu: &str, memory: &str, pods: u32) -> serde_json::Value {
         json!({"status": {"allocatable": {"cpu": cpu, "memory": memory, "ephemeral-storage": "20Gi", "pods": pods.to_string(), "example.com/gpu": "2"}}})
+    }
+
+    #[test]
+    fn what_a_class_stands_for_is_left_to_it_where_the_node_has_none() {
+        let class = json!({"kind": "DeviceClass", "metadata": {"name": "gpu"}, "spec": {"extendedResourceName": "example.com/gpu"}});
+        let other = json!({"kind": "DeviceClass", "metadata": {"name": "nic"}, "spec": {"extendedResourceName": "example.com/nic"}});
+        let pod = requesting("p", json!({"example.com/gpu": "3"}));
+        let by_name = requesting("p", json!({"deviceclass.resource.kubernetes.io/nic": "1"}));
+        let with = || node("with", room("4", "8Gi", 10));
+        let without = || {
+            node("without", json!({"status": {"allocatable": {"cpu": "4", "memory": "8Gi", "pods": "10"}}}))
+        };
+        let none = json!({"status": {"allocatable": {"cpu": "4", "pods": "10", "example.com/gpu": "0"}}});
+        let never = |name: &str| Verdict::Never(vec![Reason::from(format!("Insufficient {name}"))].into());
+        let gpu = || never("example.com/gpu");
+        for (name, pod, node, objects, want) in [
+            ("a class stands for it", &pod, without(), vec![class.clone()], Verdict::Fits),
+            ("the node says that it has none", &pod, node("none", none), vec![class.clone()], Verdict::Fits),
+            ("the node has too few of its own", &pod, with(), vec![class.clone()], gpu()),
+            ("no class", &pod, without(), vec![], gpu()),
+            ("a class for another", &pod, without(), vec![other.clone()], gpu()),
+            ("by the name of the class", &by_name, without(), vec![other], Verdict::Fits),
+            (
+                "of an unknown class",
+                &by_name,
+                without(),
+                vec![class.clone()],
+                never("deviceclass.resource.kubernetes.io/nic"),
+            ),
+        ] {
+            let plugin = NodeResourcesFit::default();
+            let cluster = cluster_of([node], &objects);
+            assert_eq!(ask_in(&plugin, pod, &cluster.nodes()[0], &cluster), want, "{name}");
+        }
+        let wakes = |pod: &PodInfo, class: &serde_json::Value| {
+            let class = Related::from_json(class.clone()).unwrap().unwrap();
+            NodeResourcesFit::default()
+                .helps(pod, &Change::new(Wakeup::DeviceClassAdded, Subject::Related(&class)))
+        };
+        assert!(wakes(&pod, &class));
+        assert!(!wakes(&by_name, &class));
+        // A node that could run the pod with devices of a class wakes it, though it has none of the resource.
+        let plugin = NodeResourcesFit::default();
+        let free = without();
+        let change = Change::new(Wakeup::NodeAdded, Subject::Node { now: &free, before: None });
+        assert!(!plugin.helps(&pod, &change));
+        let cluster = cluster_of([without()], &[class]);
+        ask_in(&plugin, &pod, &cluster.nodes()[0], &cluster);
+        assert!(plugin.helps(&pod, &change));
     }
 
     #[test]

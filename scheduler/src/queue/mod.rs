@@ -16,7 +16,7 @@ pub use standing::Standing;
 
 use crate::decisions::{Moved, Trail};
 use crate::framework::{Change, Offer, Profiles, Rank, Subject, Wakeup, WakeupSet};
-use crate::metrics::PluginMetrics;
+use crate::metrics::{PluginMetrics, Watch};
 use crate::pod::{PodInfo, Uid};
 use blame::Blame;
 use jiff::{SignedDuration, Timestamp};
@@ -403,7 +403,8 @@ impl Queue {
     fn enqueue(&mut self, ticket: Ticket, event: &'static str, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
         let Some(profile) = self.profiles.of(&entry.pod) else { return };
-        if let Some((gate, _)) = profile.gate(&entry.pod) {
+        let watch = self.hints.as_deref().map_or(Watch::OFF, |hints| hints.cycle(&profile.scheduler_name));
+        if let Some((gate, _)) = profile.gate(&entry.pod, watch) {
             entry.rejectors = vec![gate];
             let wakes = self.profiles.wakeups(&entry.pod, &entry.rejectors);
             return self.put(ticket, Place::Gated { wakes }, event, now);

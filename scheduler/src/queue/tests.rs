@@ -163,3 +163,31 @@ fn a_removed_pod_leaves_no_trace() {
     assert_eq!((queue.counts(), queue.next_due()), (Counts::default(), None));
     assert_eq!(popped(&mut queue, at(900_000)), None);
 }
+
+#[test]
+fn gates_are_timed() {
+    let registry = component::metrics::Registry::new();
+    let mut queue = queue().measured(crate::metrics::Metrics::new(&registry).plugins);
+    for name in 0..20 {
+        let gates = json!([{"name": "wait"}]);
+        queue.upsert(pod(&format!("held-{name}"), json!({"schedulingGates": gates})), at(0));
+        queue.upsert(pod(&format!("free-{name}"), json!({})), at(0));
+    }
+    assert_eq!(queue.counts().gated, 20);
+    let text = registry.encode();
+    let plugin = |status: &str| {
+        format!(
+            "scheduler_plugin_execution_duration_seconds_count{{plugin=\"SchedulingGates\",extension_point=\"PreEnqueue\",status=\"{status}\"}}"
+        )
+    };
+    let point = |status: &str| {
+        format!(
+            "scheduler_framework_extension_point_duration_seconds_count{{extension_point=\"PreEnqueue\",status=\"{status}\",profile=\"default-scheduler\"}}"
+        )
+    };
+    for line in
+        ["Success", "UnschedulableAndUnresolvable"].iter().flat_map(|status| [plugin(status), point(status)])
+    {
+        assert!(text.contains(&line), "{line} is missing in\n{text}");
+    }
+}

@@ -4,6 +4,7 @@
 //! made up. A pod that has to wait for storage to be made counts as placed where its storage would be.
 
 use crate::framework::Profiles;
+use crate::metrics::Watch;
 use crate::pod::{NodeName, PodInfo, Uid};
 use crate::state::{Effect, Event, State};
 use jiff::Timestamp;
@@ -87,14 +88,18 @@ impl Driven {
                 let why = "an extender would be asked about it, which a simulation does not do";
                 self.refused.insert(pod.uid.clone(), why.to_owned());
             }
-            Effect::Unnominate { .. } | Effect::GroupScheduled { .. } | Effect::Placed { .. } => {}
+            Effect::Unnominate { .. }
+            | Effect::GroupScheduled { .. }
+            | Effect::Placed { .. }
+            | Effect::TakeBack { .. } => {}
         }
     }
 
     /// Why a pod waits that was never tried.
     pub(super) fn held_back(&self, profiles: &Profiles, pod: &PodInfo) -> Option<String> {
         let profile = profiles.of(pod)?;
-        let held = profile.gate(pod).or_else(|| profile.gate_among(pod, self.state.cluster()));
+        let cluster = self.state.cluster();
+        let held = profile.gate(pod, Watch::OFF).or_else(|| profile.gate_among(pod, cluster, Watch::OFF));
         let (plugin, verdict) = held?;
         Some(format!("held back by {plugin}: {}", verdict.reasons().join(", ")))
     }

@@ -171,7 +171,7 @@ impl State {
         }
         let writes: Vec<_> = profile
             .pre_binds()
-            .flat_map(|plugin| plugin.writes(&pod, &node, self.cache.snapshot()))
+            .flat_map(|plugin| plugin.writes(&pod, &node, self.cache.snapshot(), now))
             .collect();
         if writes.is_empty() {
             self.settle(pod, node, now, now);
@@ -318,6 +318,12 @@ impl State {
     pub(super) fn give_back(&mut self, pod: &Arc<PodInfo>, node: &NodeName, now: Timestamp) {
         let profiles = self.profiles.clone();
         if let Some(profile) = profiles.of(pod) {
+            let snapshot = self.cache.snapshot();
+            let writes: Vec<_> =
+                profile.pre_binds().flat_map(|plugin| plugin.takes_back(pod, snapshot)).collect();
+            if !writes.is_empty() {
+                self.effects.push(Effect::TakeBack { pod: pod.clone(), writes });
+            }
             for plugin in profile.reserves().rev() {
                 plugin.give_back(pod, node, self.cache.snapshot_mut());
             }

@@ -110,12 +110,14 @@ impl Driven {
                         Target::DeviceClaim(key) | Target::DeviceClaimStatus(key) => {
                             format!("ResourceClaim/{}", key.name)
                         }
+                        other => panic!("no pod here has extended resources of a class: {other:?}"),
                     };
                     self.log.push(format!("{} writes {name}", pod.name()));
                     wrote.push(related(self.patch(&name, write.patch)));
                 }
                 self.state.apply(Event::Prepared { pod, wrote, outcome: Ok(()) }, self.now);
             }
+            Effect::TakeBack { pod, writes } => panic!("{pod} was given nothing: {writes:?}"),
             Effect::Bind { pod, node, .. } => {
                 let outcome = outcome(&pod);
                 let bound = outcome.is_ok();

@@ -71,7 +71,11 @@ impl<K: Metadata<Ty = ObjectMeta>> Overlay<K> {
 
     /// The server has taken our write; this is its answer.
     pub(crate) fn wrote(&mut self, key: Key, object: Arc<K>) {
-        let caught_up = self.seen.get(&key).is_none_or(|seen| version(&**seen) >= version(&*object));
+        let caught_up = match self.seen.get(&key) {
+            Some(seen) => version(&**seen) >= version(&*object),
+            // One that we have made is still to be shown; one that is gone was forgotten.
+            None => !self.assumed.contains_key(&key),
+        };
         if caught_up {
             self.assumed.remove(&key);
         } else {

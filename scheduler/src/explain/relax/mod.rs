@@ -12,6 +12,7 @@ mod text;
 use super::look::Case;
 use super::report::Fix;
 use crate::cycle::{Checks, fitting};
+use crate::metrics::Watch;
 use crate::pod::NodeName;
 use crate::preempt::{Attempt, Room};
 use change::{Change, Draft};
@@ -54,11 +55,11 @@ impl<'a> Search<'a> {
     fn run(mut self) -> Vec<Fix> {
         let mut base = Draft::of(self.case);
         let mut first = Vec::new();
-        if self.case.profile.gate(self.case.pod).is_some() {
+        if self.case.profile.gate(self.case.pod, Watch::OFF).is_some() {
             let gates = self.case.pod.scheduling_gates().map(str::to_owned).collect();
             let change = Change::RemoveGates(gates);
             base.apply(&change);
-            if self.case.profile.gate(&base.pod()).is_some() {
+            if self.case.profile.gate(&base.pod(), Watch::OFF).is_some() {
                 return Vec::new(); // Waits for something else: the gate's own text says for what.
             }
             first.push(change);

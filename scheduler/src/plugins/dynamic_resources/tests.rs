@@ -4,15 +4,15 @@ use super::*;
 use crate::plugins::fixtures::{ask_in, cluster_of, node, pod_from, scores_in};
 use serde_json::{Value, json};
 
-const V1: &str = "resource.k8s.io/v1";
+pub(super) const V1: &str = "resource.k8s.io/v1";
 
-fn class(name: &str, selector: &str) -> Value {
+pub(super) fn class(name: &str, selector: &str) -> Value {
     json!({"apiVersion": V1, "kind": "DeviceClass", "metadata": {"name": name},
         "spec": {"selectors": [{"cel": {"expression": selector}}]}})
 }
 
 /// Devices of a node: (name, model, NUMA node).
-fn slice(node: &str, devices: &[(&str, &str, i64)]) -> Value {
+pub(super) fn slice(node: &str, devices: &[(&str, &str, i64)]) -> Value {
     let devices: Vec<Value> = devices
         .iter()
         .map(|(name, model, numa)| json!({"name": name, "attributes": {"model": {"string": model}, "numa": {"int": numa}}}))
@@ -37,7 +37,7 @@ fn model(model: &str) -> Value {
     json!({"selectors": [{"cel": {"expression": format!("device.attributes['gpu.example.com'].model == '{model}'")}}]})
 }
 
-fn allocated(node: &str, device: &str, consumers: &[&str]) -> Value {
+pub(super) fn allocated(node: &str, device: &str, consumers: &[&str]) -> Value {
     let consumers: Vec<Value> =
         consumers.iter().map(|name| json!({"resource": "pods", "name": name, "uid": name})).collect();
     json!({"reservedFor": consumers, "allocation": {
@@ -51,7 +51,7 @@ fn claiming(claims: &[&str]) -> Arc<PodInfo> {
     pod_from(json!({"metadata": {"name": "p"}, "spec": {"resourceClaims": claims}}))
 }
 
-fn never(why: &str) -> Verdict {
+pub(super) fn never(why: &str) -> Verdict {
     Verdict::Never(why.to_owned().into())
 }
 
@@ -200,7 +200,7 @@ fn devices_are_taken_written_and_given_back() {
     let mut cluster = cluster_of([node("a", json!({}))], &objects);
     let (pod, on) = (claiming(&["c"]), NodeName::from("a"));
     DynamicResources::default().take(&pod, &on, &mut cluster).unwrap();
-    let writes = DynamicResources::default().writes(&pod, &on, &cluster);
+    let writes = DynamicResources::default().writes(&pod, &on, &cluster, jiff::Timestamp::UNIX_EPOCH);
     assert_eq!(writes.len(), 2);
     assert_eq!(
         writes[0].patch["metadata"]["finalizers"],
@@ -211,6 +211,7 @@ fn devices_are_taken_written_and_given_back() {
         status["allocation"]["devices"]["results"],
         json!([{"request": "r", "driver": "gpu.example.com", "pool": "a", "device": "d0"}])
     );
+    assert_eq!(status["allocation"]["allocationTimestamp"], json!("1970-01-01T00:00:00Z"));
     assert_eq!(status["reservedFor"], json!([{"resource": "pods", "name": "p", "uid": "p"}]));
     let fields = &status["allocation"]["nodeSelector"]["nodeSelectorTerms"][0]["matchFields"][0];
     assert_eq!(*fields, json!({"key": "metadata.name", "operator": "In", "values": ["a"]}));
@@ -272,6 +273,100 @@ fn devices_that_share_counters() {
     }
 }
 
+/// A card of 10Gi that is given out in pieces of 2Gi, and drawn on by nobody else.
+fn card(node: &str) -> Value {
+    let policy = json!({"default": "2Gi", "validRange": {"min": "2Gi", "step": "2Gi"}});
+    let mut card = slice(node, &[("card", "a100", 0)]);
+    card["spec"]["devices"][0]["allowMultipleAllocations"] = json!(true);
+    card["spec"]["devices"][0]["capacity"] = json!({"memory": {"value": "10Gi", "requestPolicy": policy}});
+    card
+}
+
+#[test]
+fn devices_that_are_given_out_several_times() {
+    let none = || never("cannot allocate all claims");
+    let asks = |amount: &str| json!({"capacity": {"requests": {"memory": amount}}});
+    let held = |amount: &str| {
+        let mut held = allocated("a", "card", &["q"]);
+        let result = &mut held["allocation"]["devices"]["results"][0];
+        result["shareID"] = json!("s");
+        result["consumedCapacity"] = json!({"memory": amount});
+        claim("x", json!({}), held)
+    };
+    let whole = claim("x", json!({}), allocated("a", "card", &["q"]));
+    let apart = |mut devices: Value, other: &str| {
+        let mut second = devices["requests"][0].clone();
+        second["name"] = json!("s");
+        second["exactly"]["capacity"]["requests"]["memory"] = json!(other);
+        devices["requests"].as_array_mut().unwrap().push(second);
+        devices
+    };
+    for (name, devices, others, want) in [
+        ("a piece", exactly(asks("2Gi")), vec![], Verdict::Fits),
+        ("all of it", exactly(asks("10Gi")), vec![], Verdict::Fits),
+        ("too much", exactly(asks("11Gi")), vec![], none()),
+        ("what is left", exactly(asks("4Gi")), vec![held("6Gi")], Verdict::Fits),
+        ("less than a piece, which is left", exactly(asks("1Gi")), vec![held("8Gi")], Verdict::Fits),
+        ("more than is left", exactly(asks("3Gi")), vec![held("8Gi")], none()),
+        ("the default is left", exactly(json!({})), vec![held("8Gi")], Verdict::Fits),
+        ("the default is not left", exactly(json!({})), vec![held("9Gi")], none()),
+        ("somebody has it all for himself", exactly(asks("2Gi")), vec![whole], none()),
+        (
+            "a capacity that it does not have",
+            exactly(json!({"capacity": {"requests": {"cores": "1"}}})),
+            vec![],
+            none(),
+        ),
+        ("two requests of one claim", apart(exactly(asks("4Gi")), "6Gi"), vec![], Verdict::Fits),
+        ("two that are too much together", apart(exactly(asks("5Gi")), "6Gi"), vec![], none()),
+        ("twice the same for one request", exactly(json!({"count": 2})), vec![], none()),
+        (
+            "all, where enough is left",
+            exactly(json!({"allocationMode": "All"})),
+            vec![held("4Gi")],
+            Verdict::Fits,
+        ),
+        (
+            "all, where too little is left",
+            exactly(json!({"allocationMode": "All"})),
+            vec![held("9Gi")],
+            none(),
+        ),
+    ] {
+        let objects = [
+            vec![class("gpu", "device.allowMultipleAllocations"), card("a"), claim("c", devices, json!({}))],
+            others,
+        ]
+        .concat();
+        let cluster = cluster_of([node("a", json!({}))], &objects);
+        let pod = claiming(&["c"]);
+        assert_eq!(ask_in(&DynamicResources::default(), &pod, &cluster.nodes()[0], &cluster), want, "{name}");
+    }
+}
+
+#[test]
+fn a_share_is_told_and_counted_at_once() {
+    let asks = || exactly(json!({"capacity": {"requests": {"memory": "5Gi"}}}));
+    let objects = [
+        class("gpu", "device.driver == 'gpu.example.com'"),
+        card("a"),
+        claim("c", asks(), json!({})),
+        claim("d", asks(), json!({})),
+    ];
+    let mut cluster = cluster_of([node("a", json!({}))], &objects);
+    let (plugin, pod, on) = (DynamicResources::default(), claiming(&["c"]), NodeName::from("a"));
+    plugin.take(&pod, &on, &mut cluster).unwrap();
+    let writes = plugin.writes(&pod, &on, &cluster, jiff::Timestamp::UNIX_EPOCH);
+    let result = writes[1].patch["status"]["allocation"]["devices"]["results"][0].clone();
+    assert_eq!(result["consumedCapacity"], json!({"memory": "6Gi"}), "in whole pieces");
+    assert_eq!(result["shareID"].as_str().unwrap().len(), 36);
+    let other = claiming(&["d"]);
+    let fits = |cluster: &Snapshot| ask_in(&plugin, &other, &cluster.nodes()[0], cluster).fits();
+    assert!(!fits(&cluster), "4Gi are left");
+    plugin.give_back(&pod, &on, &mut cluster);
+    assert!(fits(&cluster));
+}
+
 #[test]
 fn an_earlier_alternative_is_preferred() {
     let alternative = |name: &str, wanted: &str, count: i64| {
@@ -311,7 +406,9 @@ fn a_pod_waits_for_what_its_devices_name() {
     let mut cluster = cluster_of([node("a", json!({}))], &objects);
     let (plugin, pod, on) = (DynamicResources::default(), claiming(&["c"]), NodeName::from("a"));
     plugin.take(&pod, &on, &mut cluster).unwrap();
-    let status = plugin.writes(&pod, &on, &cluster).pop().unwrap().patch["status"].clone();
+    let status =
+        plugin.writes(&pod, &on, &cluster, jiff::Timestamp::UNIX_EPOCH).pop().unwrap().patch["status"]
+            .clone();
     assert_eq!(status["allocation"]["devices"]["results"][0]["bindingConditions"], json!(["Attached"]));
     let key = Key::new("default", "c");
     assert_eq!(plugin.settled(&pod, &on, &cluster), Settled::NotYet);
@@ -336,7 +433,7 @@ fn a_pod_waits_for_what_its_devices_name() {
     // Given up, it is not tied to the device: it is taken back before anything else is given.
     plugin.give_back(&pod, &on, &mut cluster);
     plugin.take(&pod, &on, &mut cluster).unwrap();
-    let writes = plugin.writes(&pod, &on, &cluster);
+    let writes = plugin.writes(&pod, &on, &cluster, jiff::Timestamp::UNIX_EPOCH);
     let devices = &writes.last().unwrap().patch["status"]["allocation"]["devices"]["results"];
     assert_eq!(devices[0]["device"], "d0");
 }

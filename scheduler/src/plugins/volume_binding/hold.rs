@@ -10,7 +10,7 @@ use crate::framework::{Plugin, PreBind, Reserve, Settled, Target, Write};
 use crate::pod::{NodeName, PodInfo};
 use crate::related::Key;
 use crate::volumes::{Claim, ClaimRef, PersistentVolume, Reach, SELECTED_NODE, Volumes};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -63,7 +63,7 @@ fn with_node(claim: &Claim, node: &NodeName) -> Claim {
 }
 
 impl PreBind for VolumeBinding {
-    fn writes(&self, pod: &PodInfo, node: &NodeName, cluster: &Snapshot) -> Vec<Write> {
+    fn writes(&self, pod: &PodInfo, node: &NodeName, cluster: &Snapshot, _: Timestamp) -> Vec<Write> {
         let Some(plan) = cluster.volumes().reserved(&pod.uid) else { return Vec::new() };
         let is_bound = |volume: &PersistentVolume| {
             volume.spec.claim_ref.as_ref().is_some_and(|claim| !claim.uid.is_empty())

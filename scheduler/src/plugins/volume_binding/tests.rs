@@ -327,7 +327,7 @@ fn the_smallest_volume_is_taken_and_kept() {
     let mut cluster = cluster_of([host("a")], &objects);
     let (plugin, pod, node) = (VolumeBinding::default(), mounting(&["c"]), "a".into());
     plugin.take(&pod, &node, &mut cluster).unwrap();
-    let writes = plugin.writes(&pod, &node, &cluster);
+    let writes = plugin.writes(&pod, &node, &cluster, jiff::Timestamp::UNIX_EPOCH);
     let [write] = writes.as_slice() else { panic!("{writes:?}") };
     assert_eq!(write.target, Target::Volume("small".into()));
     assert_eq!(
@@ -342,14 +342,17 @@ fn the_smallest_volume_is_taken_and_kept() {
     cluster.see(&Related::from_json(claim("d", json!({}))).unwrap().unwrap());
     let other = pod_mounting("q", "d");
     plugin.take(&other, &node, &mut cluster).unwrap();
-    assert_eq!(plugin.writes(&other, &node, &cluster)[0].target, Target::Volume("large".into()));
+    assert_eq!(
+        plugin.writes(&other, &node, &cluster, jiff::Timestamp::UNIX_EPOCH)[0].target,
+        Target::Volume("large".into())
+    );
     let third = pod_mounting("r", "e");
     cluster.see(&Related::from_json(claim("e", json!({}))).unwrap().unwrap());
     assert_eq!(ask_in(&plugin, &third, &cluster.nodes()[0], &cluster), never(NONE_SUITS));
     // What is given back is free again.
     plugin.give_back(&pod, &node, &mut cluster);
     assert_eq!(ask_in(&plugin, &third, &cluster.nodes()[0], &cluster), Verdict::Fits);
-    assert!(plugin.writes(&pod, &node, &cluster).is_empty());
+    assert!(plugin.writes(&pod, &node, &cluster, jiff::Timestamp::UNIX_EPOCH).is_empty());
 }
 
 fn pod_mounting(name: &str, claim: &str) -> Arc<PodInfo> {
@@ -361,7 +364,7 @@ fn a_volume_is_made_for_the_node() {
     let mut cluster = cluster_of([host("a")], &[made(), claim("c", json!({}))]);
     let (plugin, pod, node) = (VolumeBinding::default(), mounting(&["c"]), "a".into());
     plugin.take(&pod, &node, &mut cluster).unwrap();
-    let writes = plugin.writes(&pod, &node, &cluster);
+    let writes = plugin.writes(&pod, &node, &cluster, jiff::Timestamp::UNIX_EPOCH);
     assert_eq!(writes.len(), 1);
     assert_eq!(writes[0].target, Target::Claim(Key::new("default", "c")));
     let selected = json!({"volume.kubernetes.io/selected-node": "a"});

@@ -1,0 +1,107 @@
+//! Devices over the real API server, beyond one device a claim: shares of a device (KEP-5075), and extended
+//! resources that a class stands for (KEP-5004).
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice};
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use crate::claims::{cluster_wide, end, with_devices};
+
+#[tokio::test(start_paused = true)]
+async fn a_device_is_given_out_until_its_capacity_is_used_up() {
+    let scene = with_devices().await;
+    let slice = json!({"metadata": {"name": "card"}, "spec": {"driver": "card.example.com", "nodeName": "n2",
+        "pool": {"name": "card", "generation": 1, "resourceSliceCount": 1},
+        "devices": [{"name": "card", "allowMultipleAllocations": true, "capacity": {"memory": {
+            "value": "10Gi", "requestPolicy": {"default": "1Gi", "validRange": {"min": "1Gi", "step": "1Gi"}}}}}]}});
+    cluster_wide::<ResourceSlice>(&scene, slice).await;
+    let selector = json!({"cel": {"expression": "device.driver == 'card.example.com'"}});
+    let class = json!({"metadata": {"name": "card"}, "spec": {"selectors": [selector]}});
+    cluster_wide::<DeviceClass>(&scene, class).await;
+    let exactly = json!({"deviceClassName": "card", "capacity": {"requests": {"memory": "3500Mi"}}});
+    let spec = json!({"devices": {"requests": [{"name": "r", "exactly": exactly}]}});
+    let template = json!({"metadata": {"name": "share"}, "spec": {"spec": spec}});
+    scene.cluster.create::<ResourceClaimTemplate>(template).await;
+    let share = json!({"resourceClaims": [{"name": "card", "resourceClaimTemplateName": "share"}]});
+    for pod in ["a", "b"] {
+        scene.pod(pod, "100m", share.clone()).await;
+        assert_eq!(scene.bound(pod).await, "n2");
+    }
+    scene.pod("c", "100m", share).await;
+    let (_, message) = scene.refused("c").await;
+    assert!(message.starts_with("0/2 nodes are available: 2 cannot allocate all claims."), "{message}");
+
+    let claims: Vec<ResourceClaim> = scene.cluster.all().await;
+    let allocations: Vec<_> = claims.into_iter().filter_map(|claim| claim.status?.allocation).collect();
+    assert_eq!(allocations.len(), 2);
+    let mut names = BTreeMap::new();
+    for allocation in &allocations {
+        assert!(allocation.allocation_timestamp.is_some());
+        let result = &allocation.devices.as_ref().unwrap().results.as_ref().unwrap()[0];
+        assert_eq!(result.consumed_capacity.as_ref().unwrap()["memory"].0, "4Gi");
+        names.insert(result.share_id.clone().unwrap(), result.device.clone());
+    }
+    assert_eq!(names.len(), 2, "each share has its own name: {names:?}");
+
+    end(&scene, "a").await;
+    assert_eq!(scene.bound("c").await, "n2");
+    scene.cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_extended_resource_is_had_from_the_devices_of_a_class() {
+    let scene = with_devices().await;
+    let asking = |name: &str, count: &str| {
+        let container = json!({"name": "c", "image": "i", "resources": {
+            "requests": {"cpu": "100m", "example.com/gpu": count}, "limits": {"example.com/gpu": count}}});
+        json!({"metadata": {"name": name}, "spec": {"containers": [container]}})
+    };
+    scene.cluster.create::<Pod>(asking("a", "2")).await;
+    let (_, message) = scene.refused("a").await;
+    assert!(message.starts_with("0/2 nodes are available: 2 Insufficient example.com/gpu."), "{message}");
+
+    // The class says that it stands for the resource: the pod that waits is tried again at once.
+    let classes = kube::Api::<DeviceClass>::all(scene.cluster.client.clone());
+    let stands = Patch::Merge(json!({"spec": {"extendedResourceName": "example.com/gpu"}}));
+    classes.patch("gpu", &PatchParams::default(), &stands).await.unwrap();
+    assert_eq!(scene.bound("a").await, "n1", "only there are two devices");
+    let status = scene.pods().get("a").await.unwrap().status.unwrap();
+    let told = status.extended_resource_claim_status.expect("the claim is told");
+    let [mapping] = told.request_mappings.as_slice() else { panic!("{told:?}") };
+    assert_eq!((&*mapping.container_name, &*mapping.resource_name), ("c", "example.com/gpu"));
+    let claim = scene.cluster.api::<ResourceClaim>().get(&told.resource_claim_name).await.unwrap();
+    assert!(told.resource_claim_name.starts_with("a-extended-resources-"), "{told:?}");
+    let notes = claim.metadata.annotations.unwrap();
+    assert_eq!(notes["resource.kubernetes.io/extended-resource-claim"], "true");
+    assert_eq!(claim.metadata.owner_references.unwrap()[0].name, "a");
+    let status = claim.status.unwrap();
+    assert_eq!(status.reserved_for.unwrap()[0].name, "a");
+    let allocation = status.allocation.unwrap();
+    assert!(allocation.allocation_timestamp.is_some());
+    let results = allocation.devices.unwrap().results.unwrap();
+    let given: Vec<_> = results.iter().map(|result| (&*result.pool, &*result.device)).collect();
+    assert_eq!(given, [("n1", "d0"), ("n1", "d1")]);
+    assert!(results.iter().all(|result| result.request == mapping.request_name));
+
+    // One device is left, on the other node; and none for a third pod until the first has ended.
+    scene.cluster.create::<Pod>(asking("b", "1")).await;
+    assert_eq!(scene.bound("b").await, "n2");
+    scene.cluster.create::<Pod>(asking("c", "2")).await;
+    let (_, message) = scene.refused("c").await;
+    assert!(message.starts_with("0/2 nodes are available: 2 cannot allocate all claims."), "{message}");
+    end(&scene, "a").await;
+    assert_eq!(scene.bound("c").await, "n1");
+    scene
+        .cluster
+        .eventually("the claim of the pod that ended goes", async || {
+            match scene.cluster.api::<ResourceClaim>().get_opt(&told.resource_claim_name).await.unwrap() {
+                None => Ok(()),
+                Some(claim) => Err(claim),
+            }
+        })
+        .await;
+    scene.cluster.stop().await;
+}
