@@ -16,6 +16,7 @@ mod garbage;
 mod machinery;
 mod namespaces;
 mod node_loss;
+mod protobuf;
 mod requests;
 mod rolling_update;
 mod scheduling;

@@ -52,7 +52,7 @@ pub(crate) fn foreign(
 
 /// The body as options (`DeleteOptions` ...), whose version may be that of any group.
 pub(crate) fn options(call: &Call, kind: &str) -> ApiResult<Value> {
-    let definition = Registry::builtin().for_kind("", "v1", kind);
+    let definition = Some(definition(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}"))?);
     let expected = Expected { group: "", version: "v1", kind };
     match body_format(&call.headers)? {
         Format::Protobuf => Ok(protobuf(call, definition, &expected)?.value),
