@@ -1,6 +1,6 @@
 //! Who may use a component's own port, asked of the real API server.
 
-use component::access::{Access, Act, Caller, Refusal, Rules, cluster_client_ca};
+use component::access::{Access, Act, Caller, Refusal, Rules, published};
 use harness::cluster::TestCluster;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
@@ -37,6 +37,6 @@ async fn tokens_and_rights_are_reviewed_by_the_api_server() {
     access.authorize(&Caller::anonymous(), get("/healthz")).await.unwrap();
     assert!(access.authorize(&Caller::anonymous(), get("/debug/decisions")).await.is_err());
     // This one has no port and so no client CA; the ConfigMap is not there.
-    assert!(cluster_client_ca(&cluster.client).await.is_err());
+    assert!(published(&cluster.client).await.is_err());
     cluster.stop().await;
 }

@@ -96,6 +96,44 @@ async fn callers_are_let_in_by_what_the_api_server_says() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_proxy_says_who_asks() {
+    let reviewer = Reviewer::default();
+    let front = FrontProxy {
+        allowed_names: vec!["front".to_owned()],
+        username_headers: vec![USERNAME_HEADERS.to_owned()],
+        group_headers: vec![GROUP_HEADERS.to_owned()],
+        extra_prefixes: vec![EXTRA_PREFIXES.to_owned()],
+        ..FrontProxy::default()
+    };
+    let rules = Rules { front: Some(front), ..Rules::by(Some(reviewer.client()), None) };
+    let (access, without) = (Access::new(rules), Access::new(Rules::by(Some(reviewer.client()), None)));
+    let bob = Caller { name: "bob".into(), ..Caller::default() };
+    let of_proxy = |name: &str| Holder { user: None, proxy: Some(name.to_owned()) };
+    let of_both = Holder { user: Some(bob.clone()), proxy: Some("front".to_owned()) };
+    let of_user = Holder { user: Some(bob), proxy: None };
+    let (user, token) = (("x-remote-user", "eve"), ("authorization", "Bearer good"));
+    for (name, access, holder, headers, want) in [
+        ("a user", &access, of_proxy("front"), vec![user], Some("eve")),
+        ("before the proxy's own name", &access, of_both.clone(), vec![user], Some("eve")),
+        ("nobody, so the proxy itself asks", &access, of_both, vec![], Some("bob")),
+        ("a certificate of a user is none of a proxy", &access, of_user, vec![user], Some("bob")),
+        ("no certificate", &access, Holder::default(), vec![user], Some("system:anonymous")),
+        ("another proxy", &access, of_proxy("other"), vec![user], None),
+        ("another proxy with a token", &access, of_proxy("other"), vec![user, token], Some("ann")),
+        ("nobody", &access, of_proxy("front"), vec![], None),
+        ("a token", &access, of_proxy("front"), vec![token], Some("ann")),
+        ("no proxy is trusted", &without, of_proxy("front"), vec![user], None),
+    ] {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(name, value.parse().unwrap());
+        }
+        let caller = access.caller_of(&holder, &map).await;
+        assert_eq!(caller.ok().map(|caller| caller.name).as_deref(), want, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn answers_hold_for_a_while() {
     let reviewer = Reviewer::default();
     let access = Access::new(Rules::by(Some(reviewer.client()), Some(reviewer.client())));

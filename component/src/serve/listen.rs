@@ -300,6 +300,43 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_proves_what_its_authority_is_for() {
+        let authority = || {
+            let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+            let key = rcgen::KeyPair::generate().unwrap();
+            let pem = params.self_signed(&key).unwrap().pem();
+            (rcgen::Issuer::new(params, key), pem)
+        };
+        let signed = |by: &rcgen::Issuer<'_, rcgen::KeyPair>, name: &str| {
+            let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+            let key = rcgen::KeyPair::generate().unwrap();
+            params.signed_by(&key, by).unwrap().der().clone()
+        };
+        let ((users, user_ca), (proxies, proxy_ca), (others, _)) = (authority(), authority(), authority());
+        let own = Tls::self_signed(&["localhost"]).unwrap();
+        let only_users = own.clone().checking_clients(user_ca.as_bytes()).unwrap();
+        let only_proxies = own.trusting_proxies(proxy_ca.as_bytes()).unwrap();
+        let both = only_users.clone().trusting_proxies(proxy_ca.as_bytes()).unwrap();
+        let (ann, front, eve) = (signed(&users, "ann"), signed(&proxies, "front"), signed(&others, "eve"));
+        for (name, tls, shown, user, proxy) in [
+            ("a user", &both, Some(&ann), Some("ann"), None),
+            ("a proxy", &both, Some(&front), None, Some("front")),
+            ("somebody else", &both, Some(&eve), None, None),
+            ("nobody", &both, None, None, None),
+            ("a proxy, where none is trusted", &only_users, Some(&front), None, None),
+            ("a user, where only proxies are", &only_proxies, Some(&ann), None, None),
+            ("a proxy, where only proxies are", &only_proxies, Some(&front), None, Some("front")),
+        ] {
+            let holder = tls.holder(shown.map(std::slice::from_ref));
+            assert_eq!(holder.user.map(|user| user.name).as_deref(), user, "{name}");
+            assert_eq!(holder.proxy.as_deref(), proxy, "{name}");
+        }
+    }
+
+    #[test]
     fn a_certificate_can_be_made() {
         Tls::self_signed(&["localhost"]).unwrap();
         let missing = Tls::from_files(Path::new("/none.crt"), Path::new("/none.key")).unwrap_err();

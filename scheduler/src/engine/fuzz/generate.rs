@@ -9,6 +9,7 @@ use crate::plugins::args::{
 use crate::plugins::{self, InterPodAffinity, NodeResourcesFit, PodTopologySpread};
 use crate::pod::PodInfo;
 use crate::preempt::Budget;
+use crate::related::Related;
 use component::random::Random;
 use jiff::{SignedDuration, Timestamp};
 use objects::labels::Selector;
@@ -22,6 +23,7 @@ const APPS: [&str; 3] = ["web", "db", "job"];
 const ZONES: [&str; 4] = ["z1", "z2", "z3", ""];
 const KEYS: [&str; 4] = ["topology.kubernetes.io/zone", "kubernetes.io/hostname", "rack", "disk"];
 const IMAGES: [&str; 3] = ["web", "db:1", "registry.example:5000/job"];
+pub(super) const DEVICES: &str = "example.com/gpu";
 const MEBIBYTE: u64 = 1 << 20;
 
 pub(super) struct Generator {
@@ -98,6 +100,12 @@ impl Generator {
         (0..self.below(3)).map(|_| budget(self)).collect()
     }
 
+    /// A class that stands for the extended resource of nodes and pods.
+    pub(super) fn device_class() -> Related {
+        let class = json!({"kind": "DeviceClass", "metadata": {"name": "gpu"}, "spec": {"extendedResourceName": DEVICES}});
+        Related::from_json(class).expect("a known kind").unwrap()
+    }
+
     /// A time no earlier than the last; pods start within the first minute.
     pub(super) fn now(&mut self) -> Timestamp {
         self.passed += self.below(5);
@@ -142,7 +150,7 @@ impl Generator {
             "ephemeral-storage": "20Gi", "pods": pods.to_string(),
         });
         if self.rarely(3) {
-            allocatable["example.com/gpu"] = json!(self.between(0, 4).to_string());
+            allocatable[DEVICES] = json!(self.between(0, 4).to_string());
         }
         Arc::new(from(json!({
             "metadata": {"name": name, "labels": labels},
@@ -240,7 +248,7 @@ impl Generator {
             requests.insert("memory".into(), json!(format!("{}Mi", self.one(&[64, 256, 1024, 3000]))));
         }
         if self.rarely(8) {
-            requests.insert("example.com/gpu".into(), json!(self.between(1, 2)));
+            requests.insert(DEVICES.into(), json!(self.between(1, 2)));
         }
         if self.rarely(12) {
             requests.insert("ephemeral-storage".into(), json!(format!("{}Gi", self.between(1, 25))));

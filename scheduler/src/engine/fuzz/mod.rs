@@ -228,6 +228,15 @@ impl Case {
                 self.budgets = self.generator.budgets();
                 self.engine.forget_rooms();
             }
+            22 => {
+                let class = Generator::device_class();
+                let snapshot = self.cache.snapshot_mut();
+                if snapshot.devices().class_for(generate::DEVICES).is_some() {
+                    snapshot.gone(&class);
+                } else {
+                    snapshot.see(&class);
+                }
+            }
             _ => {}
         }
     }
