@@ -188,8 +188,11 @@ mod tests {
 
     const GPU: &str = "example.com/gpu";
 
+    /// Requests with their counts, and the request of each container.
+    type Asked = (Vec<(String, i64)>, Vec<(String, String)>);
+
     /// Containers by (name, GPUs), sidecars with a `*` before the name.
-    fn asked(init: &[(&str, i64)], main: &[(&str, i64)]) -> (Vec<(String, i64)>, Vec<(String, String)>) {
+    fn asked(init: &[(&str, i64)], main: &[(&str, i64)]) -> Asked {
         let container = |(name, count): &(&str, i64)| {
             let mut container = json!({"name": name, "resources": {"requests": {"cpu": "1", "example.com/gpu": count.to_string()}}});
             if name.starts_with('*') {

@@ -90,10 +90,11 @@ fn check(volume: &PersistentVolume) -> Result<(), String> {
             ));
         }
     }
-    if let Some(disk) = &volume.spec.azure_disk {
-        if !disk.kind.is_empty() && !disk.kind.eq_ignore_ascii_case("Managed") {
-            return Err(format!("kind({}) is not supported in csi migration", disk.kind));
-        }
+    if let Some(disk) = &volume.spec.azure_disk
+        && !disk.kind.is_empty()
+        && !disk.kind.eq_ignore_ascii_case("Managed")
+    {
+        return Err(format!("kind({}) is not supported in csi migration", disk.kind));
     }
     Ok(())
 }
