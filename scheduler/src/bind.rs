@@ -5,7 +5,7 @@
 //! Each bind answers with [`Event::Bound`]. Upstream: the binding cycle and `backend/api_dispatcher`.
 
 use crate::extender::Extenders;
-use crate::framework::Write;
+use crate::framework::{Target, Write};
 use crate::groups::PodGroup;
 use crate::metrics::{Call, Point, WriteMetrics};
 use crate::pod::{NodeName, PodInfo, Uid};
@@ -334,7 +334,15 @@ impl Urgent {
         let start = Instant::now();
         match self {
             Self::Prepare { pod, writes } => {
+                let made = writes.iter().find_map(|write| match &write.target {
+                    Target::NewDeviceClaim(key) => Some(key.clone()),
+                    _ => None,
+                });
                 let (wrote, outcome) = prepare::send(client, writes).await;
+                // Nothing was made if something failed before.
+                if let Some(key) = made {
+                    metrics.claim_made(wrote.iter().any(|object| object.claim().as_ref() == Some(&key)));
+                }
                 metrics.point(Point::PreBind, pod.scheduler_name(), outcome.is_ok(), start.elapsed());
                 Some(Event::Prepared { pod, wrote, outcome })
             }

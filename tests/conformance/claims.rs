@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice};
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{CSINode, StorageClass};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource};
 use serde::Serialize;
@@ -167,6 +167,32 @@ async fn a_volume_is_made_for_the_node_that_was_chosen() {
     volumes_are_looked_after(&scene, true);
     assert_eq!(scene.bound("a").await, "free");
     assert_eq!(volume_of(&scene, "data").await.as_deref(), Some("made-for-data"));
+    scene.cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_of_old_is_read_by_the_driver_of_the_node() {
+    let scene = Scene::new().await;
+    let moved = json!({"storage.alpha.kubernetes.io/migrated-plugins": "kubernetes.io/gce-pd"});
+    for (node, zone) in [("n1", "a"), ("n2", "b"), ("n3", "c")] {
+        scene.node(node, json!({"topology.gke.io/zone": zone}), json!({})).await;
+        let driver = json!({"name": "pd.csi.storage.gke.io", "nodeID": node, "topologyKeys": ["topology.gke.io/zone"]});
+        let csi_node =
+            json!({"metadata": {"name": node, "annotations": moved}, "spec": {"drivers": [driver]}});
+        cluster_wide::<CSINode>(&scene, csi_node).await;
+    }
+    let mut disk = disk("old", "n1");
+    disk["metadata"]["labels"] = json!({"topology.kubernetes.io/zone": "b"});
+    disk["spec"].as_object_mut().unwrap().retain(|field, _| field != "hostPath" && field != "nodeAffinity");
+    disk["spec"]["gcePersistentDisk"] = json!({"pdName": "old"});
+    disk["spec"]["claimRef"] =
+        json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "namespace": "default", "name": "data"});
+    cluster_wide::<PersistentVolume>(&scene, disk).await;
+    class(&scene, "kubernetes.io/gce-pd").await;
+    claim(&scene, "data").await;
+    volumes_are_looked_after(&scene, false);
+    mounting(&scene, "a", "data").await;
+    assert_eq!(scene.bound("a").await, "n2");
     scene.cluster.stop().await;
 }
 

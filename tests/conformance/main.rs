@@ -18,6 +18,7 @@ mod namespaces;
 mod node_loss;
 mod protobuf;
 mod requests;
+mod resource_metrics;
 mod rolling_update;
 mod scheduling;
 mod simulate;

@@ -243,7 +243,7 @@ impl Alternative {
 type Pool<'a> = (i64, Vec<&'a Arc<ResourceSlice>>);
 
 /// The slices of the newest generation of each pool that has all of them.
-fn complete(devices: &Devices) -> Vec<&Arc<ResourceSlice>> {
+pub(super) fn complete(devices: &Devices) -> Vec<&Arc<ResourceSlice>> {
     let mut pools: FxHashMap<(&str, &str), Pool<'_>> = FxHashMap::default();
     for slice in devices.slices.values() {
         let pool = &slice.spec.pool;
@@ -268,14 +268,14 @@ fn complete(devices: &Devices) -> Vec<&Arc<ResourceSlice>> {
 
 /// A device that can be used on the node.
 #[derive(Clone, Copy, Debug)]
-struct Usable<'a> {
-    slice: &'a Arc<ResourceSlice>,
-    at: usize,
+pub(super) struct Usable<'a> {
+    pub(super) slice: &'a Arc<ResourceSlice>,
+    pub(super) at: usize,
     device: &'a Device,
 }
 
 impl Usable<'_> {
-    fn id(&self) -> DeviceId {
+    pub(super) fn id(&self) -> DeviceId {
         (self.slice.spec.driver.clone(), self.slice.spec.pool.name.clone(), self.device.name.clone())
     }
 
@@ -290,7 +290,11 @@ impl Usable<'_> {
     }
 }
 
-fn usable<'a>(slice: &'a Arc<ResourceSlice>, node: &ObjectMeta) -> impl Iterator<Item = Usable<'a>> {
+/// The devices of a slice that can be used on the node.
+pub(super) fn usable<'a>(
+    slice: &'a Arc<ResourceSlice>,
+    node: &ObjectMeta,
+) -> impl Iterator<Item = Usable<'a>> {
     let reaches = |name: Option<&String>, all: Option<bool>, selector: Option<&NodeSelector>| {
         all == Some(true)
             || name.is_some_and(|name| Some(name) == node.name.as_ref())

@@ -9,10 +9,13 @@ mod counters;
 mod extended;
 mod select;
 mod shares;
+mod stock;
 
 pub(crate) use allocate::Allocator;
 pub(crate) use binding::{Readiness, readiness};
 pub(crate) use extended::{Mappings, claim as claim_for_resources, stands_for};
+
+pub(crate) use stock::Stock;
 
 use crate::framework::{Wakeup, WakeupSet};
 use crate::pod::{PodInfo, Uid};

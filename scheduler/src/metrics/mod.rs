@@ -249,6 +249,7 @@ mod tests {
         metrics.writes.called(Call::Binding, true, Duration::from_secs(2));
         metrics.writes.point(Point::Bind, "default-scheduler", false, Duration::from_secs(2));
         metrics.writes.evicted(true, Duration::from_secs(2));
+        metrics.writes.claim_made(true);
         metrics.writes.under_way(9, [(Call::Binding, 10), (Call::StatusPatch, 11)]);
         let text = registry.encode();
         for line in [
@@ -261,6 +262,7 @@ mod tests {
             "scheduler_preemption_goroutines_execution_total{result=\"success\"} 1",
             "scheduler_preemption_goroutines_duration_seconds_sum{result=\"success\"} 2.0",
             "scheduler_goroutines{operation=\"binding\"} 9",
+            "scheduler_resourceclaim_creates_total{status=\"success\"} 1",
             "scheduler_pending_async_api_calls{call_type=\"pod_status_patch\"} 11",
             "scheduler_schedule_attempts_total{result=\"scheduled\",profile=\"default-scheduler\"} 1",
             "scheduler_scheduling_attempt_duration_seconds_sum{result=\"scheduled\",profile=\"default-scheduler\"} 1.0",

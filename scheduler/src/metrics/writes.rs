@@ -32,6 +32,7 @@ pub struct WriteMetrics {
     running: Gauges,
     evictions: Counters,
     eviction_seconds: Histograms,
+    claims: Counters,
 }
 
 impl WriteMetrics {
@@ -64,6 +65,10 @@ impl WriteMetrics {
                 "Duration in seconds for running tasks for the preemption, by whether all victims could be evicted",
                 exponential_buckets(0.01, 2.0, 20),
             ),
+            claims: registry.counters(
+                "scheduler_resourceclaim_creates_total",
+                "Number of ResourceClaims creation requests within scheduler",
+            ),
         }
     }
 
@@ -78,6 +83,12 @@ impl WriteMetrics {
     pub fn point(&self, point: Point, profile: &str, succeeded: bool, took: Duration) {
         let code = if succeeded { Code::Success } else { Code::Error };
         self.plugins.point(point, code, profile, took.as_secs_f64());
+    }
+
+    /// A claim was to be made.
+    pub fn claim_made(&self, succeeded: bool) {
+        let status = if succeeded { "success" } else { "failure" };
+        self.claims.get_or_create(&vec![("status", status.to_owned())]).inc();
     }
 
     /// All victims of a pod are evicted, or could not be.

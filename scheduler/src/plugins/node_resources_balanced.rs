@@ -3,6 +3,7 @@
 use super::ScoredResource;
 use super::args::NodeResourcesBalancedAllocationArgs;
 use crate::cache::{Counting, NodeInfo, Resource, Snapshot};
+use crate::devices::Stock;
 use crate::framework::{MAX_NODE_SCORE, NodeScore, Plugin, Reads, Scale, Score};
 use crate::pod::PodInfo;
 
@@ -50,11 +51,13 @@ impl Score for BalancedAllocation {
     fn for_pod<'a>(
         &'a self,
         pod: &'a PodInfo,
-        _: &'a Snapshot,
+        cluster: &'a Snapshot,
         _: &[&'a NodeInfo],
     ) -> Option<Box<dyn NodeScore + 'a>> {
         let wants = self.resources.iter().any(|resource| resource.of(&pod.requests) > 0);
-        wants.then(|| Box::new(Balance { resources: &self.resources, pod }) as Box<dyn NodeScore + 'a>)
+        let stock = || Stock::for_pod(cluster.devices(), pod, self.resources.iter());
+        let balance = || Balance { resources: &self.resources, pod, stock: stock() };
+        wants.then(|| Box::new(balance()) as Box<dyn NodeScore + 'a>)
     }
 }
 
@@ -62,13 +65,15 @@ impl Score for BalancedAllocation {
 struct Balance<'a> {
     resources: &'a [Resource],
     pod: &'a PodInfo,
+    stock: Option<Stock<'a>>,
 }
 
 impl NodeScore for Balance<'_> {
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "upstream's arithmetic")]
     fn score(&self, node: &NodeInfo) -> i64 {
         let used = |resource: &Resource| {
-            let (room, used) = node.with_pod(resource, self.pod, Counting::Real)?;
+            let by_class = || self.stock.as_ref()?.with_pod(resource, self.pod, node);
+            let (room, used) = node.with_pod(resource, self.pod, Counting::Real).or_else(by_class)?;
             Some((used as f64 / room as f64).min(1.0))
         };
         let fractions: Vec<f64> = self.resources.iter().filter_map(used).collect();

@@ -4,7 +4,7 @@
 
 use super::args::{NodeResourcesFitArgs, ResourceSpec, ScoringStrategyType, UtilizationShapePoint};
 use crate::cache::{Counting, NodeInfo, Resource, Snapshot};
-use crate::devices::stands_for;
+use crate::devices::{Stock, stands_for};
 use crate::framework::{
     Change, Filter, ForPod, Lack, MAX_NODE_SCORE, NodeCheck, NodeScore, Plugin, Reads, Reason, Scale, Score,
     Space, Subject, Verdict, Wakeup,
@@ -252,10 +252,11 @@ impl Score for NodeResourcesFit {
     fn for_pod<'a>(
         &'a self,
         pod: &'a PodInfo,
-        _: &'a Snapshot,
+        cluster: &'a Snapshot,
         _: &[&'a NodeInfo],
     ) -> Option<Box<dyn NodeScore + 'a>> {
-        Some(Box::new(Fullness { plugin: self, pod }))
+        let scored = self.resources.iter().map(|scored| &scored.resource);
+        Some(Box::new(Fullness { plugin: self, pod, stock: Stock::for_pod(cluster.devices(), pod, scored) }))
     }
 }
 
@@ -263,13 +264,16 @@ impl Score for NodeResourcesFit {
 struct Fullness<'a> {
     plugin: &'a NodeResourcesFit,
     pod: &'a PodInfo,
+    stock: Option<Stock<'a>>,
 }
 
 impl NodeScore for Fullness<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
         let (mut sum, mut weights) = (0, 0);
         for ScoredResource { resource, weight } in &self.plugin.resources {
-            let Some((room, used)) = node.with_pod(resource, self.pod, Counting::NonZero) else { continue };
+            let by_class = || self.stock.as_ref()?.with_pod(resource, self.pod, node);
+            let counted = node.with_pod(resource, self.pod, Counting::NonZero).or_else(by_class);
+            let Some((room, used)) = counted else { continue };
             let score = match &self.plugin.strategy {
                 Strategy::LeastAllocated if used > room => 0,
                 Strategy::LeastAllocated => (room - used) * MAX_NODE_SCORE / room,
@@ -317,7 +321,9 @@ fn rounded_ratio(sum: i64, weights: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugins::fixtures::{ask, ask_in, cluster_of, node, node_with, pod, requesting, scores};
+    use crate::plugins::fixtures::{
+        ask, ask_in, cluster_of, node, node_with, pod, requesting, scores, scores_in,
+    };
     use serde_json::json;
 
     fn room(cpu: &str, memory: &str, pods: u32) -> serde_json::Value {
@@ -371,6 +377,38 @@ mod tests {
         let cluster = cluster_of([without()], &[class]);
         ask_in(&plugin, &pod, &cluster.nodes()[0], &cluster);
         assert!(plugin.helps(&pod, &change));
+    }
+
+    #[test]
+    fn devices_of_a_class_count_in_the_score() {
+        let resource = "example.com/gpu";
+        let args: NodeResourcesFitArgs = serde_json::from_value(
+            json!({"scoringStrategy": {"type": "MostAllocated", "resources": [{"name": resource, "weight": 1}]}}),
+        )
+        .unwrap();
+        let slice = |node: &str, count: usize| {
+            let devices: Vec<_> = (0..count).map(|at| json!({"name": format!("d{at}")})).collect();
+            json!({"kind": "ResourceSlice", "apiVersion": "resource.k8s.io/v1", "metadata": {"name": node},
+                "spec": {"driver": "gpu", "nodeName": node, "devices": devices,
+                    "pool": {"name": node, "generation": 1, "resourceSliceCount": 1}}})
+        };
+        let taken = json!({"kind": "ResourceClaim", "apiVersion": "resource.k8s.io/v1", "spec": {},
+            "metadata": {"name": "x", "namespace": "default"}, "status": {"allocation": {"devices": {"results":
+                [{"request": "r", "driver": "gpu", "pool": "b", "device": "d0"}]}}}});
+        let class = |selector: &str| {
+            json!({"kind": "DeviceClass", "metadata": {"name": "gpu"}, "spec": {"extendedResourceName": resource,
+                "selectors": [{"cel": {"expression": selector}}]}})
+        };
+        let own = node("c", json!({"status": {"allocatable": {resource: "10"}}}));
+        let nodes = || [node("a", json!({})), node("b", json!({})), own.clone(), node("d", json!({}))];
+        let pod = requesting("p", json!({resource: "1"}));
+        for (selector, want) in
+            [("device.driver == 'gpu'", [25, 50, 10, 0]), ("device.driver == 'nic'", [0, 0, 10, 0])]
+        {
+            let objects = [class(selector), slice("a", 4), slice("b", 4), taken.clone()];
+            let cluster = cluster_of(nodes(), &objects);
+            assert_eq!(scores_in(&NodeResourcesFit::new(&args), &pod, &cluster), want, "{selector}");
+        }
     }
 
     #[test]

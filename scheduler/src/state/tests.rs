@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 mod beside;
+mod extended;
 mod waking;
 
 /// A scheduler driven by hand: what it writes comes back to it as the watch would show it.
@@ -83,6 +84,13 @@ impl Driven {
         object
     }
 
+    /// An object that pods refer to is gone, if it was there.
+    fn gone(&mut self, name: &str) {
+        if let Some(object) = self.objects.remove(name) {
+            self.state.apply(Event::RelatedGone(related(object)), self.now);
+        }
+    }
+
     fn delete(&mut self, name: &str) {
         let pod = self.pods.remove(name).unwrap();
         self.state.apply(Event::PodGone(Arc::new(serde_json::from_value(pod).unwrap())), self.now);
@@ -104,20 +112,45 @@ impl Driven {
             Effect::Prepare { pod, writes } => {
                 let mut wrote = Vec::new();
                 for write in writes {
+                    if let Target::NewDeviceClaim(key) = &write.target {
+                        self.log.push(format!("{} makes a claim", pod.name()));
+                        let mut made = write.patch;
+                        made["kind"] = json!("ResourceClaim");
+                        made["metadata"]["resourceVersion"] = json!("1");
+                        self.object(made.clone());
+                        assert_eq!(made["metadata"]["name"], key.name);
+                        wrote.push(related(made));
+                        continue;
+                    }
+                    if let Target::OldDeviceClaim(key) = &write.target {
+                        self.log.push(format!("{} gives its claim up", pod.name()));
+                        self.gone(&format!("ResourceClaim/{}", key.name));
+                        continue;
+                    }
+                    if let Target::PodStatus(_) = &write.target {
+                        self.log.push(format!("{} is told of it", pod.name()));
+                        continue;
+                    }
                     let name = match &write.target {
                         Target::Volume(name) => format!("PersistentVolume/{name}"),
                         Target::Claim(key) => format!("PersistentVolumeClaim/{}", key.name),
                         Target::DeviceClaim(key) | Target::DeviceClaimStatus(key) => {
                             format!("ResourceClaim/{}", key.name)
                         }
-                        other => panic!("no pod here has extended resources of a class: {other:?}"),
+                        other => panic!("seen above: {other:?}"),
                     };
                     self.log.push(format!("{} writes {name}", pod.name()));
                     wrote.push(related(self.patch(&name, write.patch)));
                 }
                 self.state.apply(Event::Prepared { pod, wrote, outcome: Ok(()) }, self.now);
             }
-            Effect::TakeBack { pod, writes } => panic!("{pod} was given nothing: {writes:?}"),
+            Effect::TakeBack { pod, writes } => {
+                for write in writes {
+                    let Target::OldDeviceClaim(key) = write.target else { panic!("{write:?}") };
+                    self.log.push(format!("{}'s claim is taken back", pod.name()));
+                    self.gone(&format!("ResourceClaim/{}", key.name));
+                }
+            }
             Effect::Bind { pod, node, .. } => {
                 let outcome = outcome(&pod);
                 let bound = outcome.is_ok();
