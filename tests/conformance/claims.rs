@@ -181,18 +181,21 @@ async fn a_zone_of_old_is_read_by_the_driver_of_the_node() {
             json!({"metadata": {"name": node, "annotations": moved}, "spec": {"drivers": [driver]}});
         cluster_wide::<CSINode>(&scene, csi_node).await;
     }
-    let mut disk = disk("old", "n1");
-    disk["metadata"]["labels"] = json!({"topology.kubernetes.io/zone": "b"});
-    disk["spec"].as_object_mut().unwrap().retain(|field, _| field != "hostPath" && field != "nodeAffinity");
-    disk["spec"]["gcePersistentDisk"] = json!({"pdName": "old"});
-    disk["spec"]["claimRef"] =
-        json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "namespace": "default", "name": "data"});
-    cluster_wide::<PersistentVolume>(&scene, disk).await;
     class(&scene, "kubernetes.io/gce-pd").await;
-    claim(&scene, "data").await;
     volumes_are_looked_after(&scene, false);
-    mounting(&scene, "a", "data").await;
-    assert_eq!(scene.bound("a").await, "n2");
+    for (name, zone, node) in [("one", "b", "n2"), ("two", "c", "n3"), ("three", "b", "n2")] {
+        let mut disk = disk(name, "n1");
+        disk["metadata"]["labels"] = json!({"topology.kubernetes.io/zone": zone});
+        let spec = disk["spec"].as_object_mut().unwrap();
+        spec.retain(|field, _| field != "hostPath" && field != "nodeAffinity");
+        spec.insert("gcePersistentDisk".to_owned(), json!({"pdName": name}));
+        let of = json!({"kind": "PersistentVolumeClaim", "apiVersion": "v1", "namespace": "default", "name": name});
+        spec.insert("claimRef".to_owned(), of);
+        cluster_wide::<PersistentVolume>(&scene, disk).await;
+        claim(&scene, name).await;
+        mounting(&scene, name, name).await;
+        assert_eq!(scene.bound(name).await, node, "{name}");
+    }
     scene.cluster.stop().await;
 }
 
