@@ -19,6 +19,8 @@ use crate::network::Network;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Until a UDP question is asked once more.
 const RETRY: Duration = Duration::from_secs(1);
+/// Between two exchanges of a connection that is kept: there are many of these, and the machine is for newcomers.
+const KEPT: Duration = Duration::from_millis(50);
 /// For every attempt to be over that had begun.
 const SETTLED: Duration = Duration::from_secs(60);
 
@@ -112,10 +114,15 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Ends all of them, prints the counts, and fails if anything was lost.
-    pub(super) fn finish(self, what: &str) {
+    /// Lets them end, each with the attempt that it is at.
+    pub(super) fn stop(&self) {
         self.counts.over.store(true, Relaxed);
-        self.threads.into_iter().for_each(|client| client.join().expect("a client"));
+    }
+
+    /// Ends all of them, prints the counts, and fails if anything was lost.
+    pub(super) fn finish(mut self, what: &str) {
+        self.stop();
+        self.threads.drain(..).for_each(|client| client.join().expect("a client"));
         report(what, &self.counts);
     }
 }
@@ -180,7 +187,7 @@ fn keep(mut stream: TcpStream, counts: &Counts) {
             return;
         }
         counts.kept_exchanges.fetch_add(1, Relaxed);
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(KEPT);
     }
 }
 
