@@ -14,6 +14,10 @@ const INSIDE: &str = "STEERSMAN_TEST_IN_USER_MODE_LINUX";
 /// How long a guest may take, with its boot.
 const LIMIT_SECONDS: &str = "300";
 
+/// How many flows a guest tracks. By itself a machine with little memory tracks 4,096, and then refuses new ones: clients
+/// that never pause come to more.
+pub(crate) const FLOWS: u32 = 1 << 17;
+
 /// For a guest that ended without an exit code.
 const NO_CODE: i32 = 99;
 
@@ -87,7 +91,8 @@ mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmpfs /run; mk
 ln -s {modules} /run/k/lib/modules
 printf '#!/bin/sh\nexec /sbin/modprobe -d /run/k "$@"\n' > /run/modprobe; chmod +x /run/modprobe
 echo /run/modprobe > /proc/sys/kernel/modprobe
-/run/modprobe -a ipv6 br_netfilter; ip link set lo up
+/run/modprobe -a ipv6 br_netfilter nf_conntrack; ip link set lo up
+echo {FLOWS} > /proc/sys/net/netfilter/nf_conntrack_max
 {binary} {arguments}
 echo $? > {directory}/code; exec busybox poweroff -f
 "#

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::cpio::Archive;
+use crate::uml::FLOWS;
 
 /// Set inside the guest.
 const INSIDE: &str = "STEERSMAN_TEST_IN_VIRTUAL_MACHINE";
@@ -199,6 +200,7 @@ fn script(arguments: &str, variables: &[(&str, &str)]) -> String {
          export PATH=/bin HOME=/root TMPDIR=/run RUST_BACKTRACE=1 {INSIDE}=1{variables}\n\
          mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs tmpfs /run; mount -t devtmpfs dev /dev\n\
          mkdir -p /run/netns; ip link set lo up; modprobe -a {loaded}\n\
+         echo {FLOWS} > /proc/sys/net/netfilter/nf_conntrack_max\n\
          /bin/guest {arguments}\n\
          echo \"exit code $?\"; poweroff -f\n"
     )
