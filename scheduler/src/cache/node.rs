@@ -31,6 +31,10 @@ pub struct NodeInfo {
     pub pods_with_terms: Vec<Arc<PodInfo>>,
     /// Size in bytes of each image on it, by every name it has.
     pub images: FxHashMap<Arc<str>, i64>,
+    /// `spec.unschedulable`, and whether there are taints: asked for every pod, and few nodes have either, so that the
+    /// object stays out of it.
+    cordoned: bool,
+    tainted: bool,
 }
 
 /// CPU and memory as scores count them.
@@ -49,6 +53,8 @@ impl NodeInfo {
             name: NodeName::of(&node),
             allocatable: allocatable(&node),
             images: images(&node),
+            cordoned: node.spec.unschedulable,
+            tainted: !node.spec.taints.is_empty(),
             node,
             requested: Resources::default(),
             requested_for_scoring: Scored::default(),
@@ -163,12 +169,12 @@ impl NodeInfo {
 
     /// `spec.taints`.
     pub fn taints(&self) -> &[Taint] {
-        &self.node.spec.taints
+        if self.tainted { &self.node.spec.taints } else { &[] }
     }
 
     /// `spec.unschedulable`.
     pub fn is_cordoned(&self) -> bool {
-        self.node.spec.unschedulable
+        self.cordoned
     }
 
     /// `metadata.labels`.
@@ -204,6 +210,7 @@ impl NodeInfo {
         if !self.has_same_images(&node) {
             self.images = images(&node);
         }
+        (self.cordoned, self.tainted) = (node.spec.unschedulable, !node.spec.taints.is_empty());
         self.node = node;
     }
 }

@@ -3,11 +3,12 @@
 //! Promise: follows [`crate::cycle::place`] step by step, ties and draws included. Pure but for the tables it is given.
 
 use super::across::AcrossNodes;
+use super::local::Local;
 use super::plan::Plan;
 use super::ranks;
 use super::refuse::Limits;
 use super::score::{Nodes, Places, Scratch, kept_scores, scaled_scores};
-use super::shape::{FITS, Local, Shape};
+use super::shape::{FITS, Shape};
 use super::sums::World;
 use super::tables::At;
 use crate::cache::Snapshot;

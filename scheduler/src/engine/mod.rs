@@ -10,6 +10,7 @@
 mod across;
 mod decide;
 mod groups;
+mod local;
 mod log;
 mod named;
 mod plan;

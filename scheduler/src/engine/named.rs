@@ -2,8 +2,8 @@
 //! name have to be asked.
 
 use super::Engine;
+use super::local::Local;
 use super::plan::{self, Across, Plan};
-use super::shape::Local;
 use super::tables::Kind;
 use crate::cache::Snapshot;
 use crate::cycle::Placement;

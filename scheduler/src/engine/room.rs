@@ -5,8 +5,9 @@
 //! pods that nothing elsewhere concerns; where pods on other nodes matter, evicting from one node may change another,
 //! and the plain search looks at all.
 
+use super::local::Local;
 use super::log::{Mark, Stale};
-use super::shape::{Local, Shape};
+use super::shape::Shape;
 use super::tables::At;
 use super::{Engine, ShapeId, place};
 use crate::cycle::Checks;

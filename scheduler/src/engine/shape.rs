@@ -4,13 +4,13 @@
 //! at a time say, asked by the very same code; only nodes that changed since are asked again. So of a thousand pods
 //! of one deployment the first costs a look at each node, and each other one a look at the node of its predecessor.
 
+use super::local::Local;
 use super::log::{Log, Mark, Stale, What};
 use super::plan::Plan;
 use super::tables::{At, hash_of};
 use crate::cache::{NodeInfo, Snapshot};
-use crate::cycle::Checks;
 use crate::failure::Rejections;
-use crate::framework::{ForPod, NodeCheck, NodeScore, Profile, Verdict};
+use crate::framework::{Profile, Verdict};
 use crate::pod::PodInfo;
 use std::ops::Range;
 use std::sync::Arc;
@@ -50,139 +50,6 @@ pub(super) struct Scaled {
     pub(super) raw: Vec<i64>,
     /// Feasible nodes whose score is not 0.
     pub(super) some: usize,
-}
-
-/// The plugins of a profile that look at one node at a time, ready for one shape.
-pub(super) struct Local<'a> {
-    checks: Vec<(&'static str, Box<dyn NodeCheck + 'a>)>,
-    /// (what it asks, weight)
-    scores: Vec<(Box<dyn NodeScore + 'a>, i32)>,
-    /// For each of the shape's `scaled`.
-    scaled: Vec<Option<Box<dyn NodeScore + 'a>>>,
-    reads_images: bool,
-}
-
-/// The only nodes worth asking.
-pub(super) struct Named<'a> {
-    pub(super) names: Vec<&'a str>,
-    /// Who says so.
-    pub(super) by: Vec<&'static str>,
-}
-
-impl<'a> Local<'a> {
-    /// `None`: one of them refuses the pod altogether or knows its nodes by name.
-    pub(super) fn prepare(
-        pod: &'a PodInfo,
-        plan: &Plan,
-        profile: &'a Profile,
-        cluster: &'a Snapshot,
-    ) -> Option<Self> {
-        let (local, only) = Self::prepare_named(pod, plan, profile, cluster)?;
-        only.is_none().then_some(local)
-    }
-
-    /// The same, with the only nodes worth asking, by name in order, and the plugins that said so.
-    pub(super) fn prepare_named(
-        pod: &'a PodInfo,
-        plan: &Plan,
-        profile: &'a Profile,
-        cluster: &'a Snapshot,
-    ) -> Option<(Self, Option<Named<'a>>)> {
-        let enabled = profile.enabled();
-        let mut named: Option<Named<'a>> = None;
-        let mut local =
-            Self { checks: Vec::new(), scores: Vec::new(), scaled: Vec::new(), reads_images: false };
-        for at in &plan.filters {
-            let filter = enabled[*at].plugin.filter()?;
-            match filter.for_pod(pod, cluster) {
-                ForPod::Nothing => {}
-                ForPod::Check { check, only } => {
-                    if let Some(mut names) = only {
-                        names.sort_unstable();
-                        names.dedup();
-                        let named =
-                            named.get_or_insert_with(|| Named { names: names.clone(), by: Vec::new() });
-                        named.names.retain(|name| names.binary_search(name).is_ok());
-                        named.by.push(filter.name());
-                    }
-                    local.checks.push((filter.name(), check));
-                }
-                ForPod::Refuse(_) => return None,
-            }
-        }
-        for kept in &plan.scores {
-            let plugin = &enabled[kept.plugin].plugin;
-            let score = plugin.score()?.for_pod(pod, cluster, &[]);
-            match (kept.by_max, score) {
-                (Some(_), score) => local.scaled.push(score),
-                (None, Some(score)) => {
-                    local.reads_images |= plugin.reads() == crate::framework::Reads::NodeAndImages;
-                    local.scores.push((score, kept.weight));
-                }
-                (None, None) => {}
-            }
-        }
-        Some((local, named))
-    }
-
-    /// The checks alone.
-    pub(super) fn into_checks(self) -> Checks<'a> {
-        Checks::of(self.checks)
-    }
-
-    /// The first refusal, as the plain path has it.
-    pub(super) fn ask(&self, node: &NodeInfo) -> Option<(&'static str, Verdict)> {
-        self.checks.iter().find_map(|(name, check)| {
-            let verdict = check.check(node);
-            (!verdict.fits()).then_some((*name, verdict))
-        })
-    }
-
-    /// The same, counting pods of at least this priority that were promised room there, but for the pod itself.
-    pub(super) fn ask_with_promised(
-        &self,
-        pod: &PodInfo,
-        node: &NodeInfo,
-        cluster: &Snapshot,
-    ) -> Option<(&'static str, Verdict)> {
-        let promised = cluster.nominated(&node.name).iter();
-        self.ask_ahead(promised.filter(|other| other.priority >= pod.priority && other.uid != pod.uid), node)
-    }
-
-    /// The same for every pod of that priority without a promise.
-    fn ask_for_any(
-        &self,
-        priority: i32,
-        node: &NodeInfo,
-        cluster: &Snapshot,
-    ) -> Option<(&'static str, Verdict)> {
-        let promised = cluster.nominated(&node.name).iter();
-        self.ask_ahead(promised.filter(|other| other.priority >= priority), node)
-    }
-
-    fn ask_ahead<'p>(
-        &self,
-        ahead: impl Iterator<Item = &'p Arc<PodInfo>>,
-        node: &NodeInfo,
-    ) -> Option<(&'static str, Verdict)> {
-        let mut ahead = ahead.peekable();
-        if ahead.peek().is_some() {
-            let mut trial = node.clone();
-            ahead.for_each(|other| trial.add_pod(other.clone()));
-            let refusal = self.ask(&trial);
-            if refusal.is_some() {
-                return refusal;
-            }
-        }
-        self.ask(node)
-    }
-
-    fn total(&self, node: &NodeInfo) -> i32 {
-        let weighted = |(score, weight): &(Box<dyn NodeScore + 'a>, i32)| {
-            i32::try_from(score.score(node)).unwrap_or(0) * weight
-        };
-        self.scores.iter().map(weighted).sum()
-    }
 }
 
 /// A hash of all that a shape's pods share.
@@ -321,10 +188,40 @@ impl Shape {
             scaled.some = 0;
         }
         self.resize(cluster.len());
-        for at in 0..cluster.len() {
-            self.look(at, local, cluster);
+        if cluster.has_promises() {
+            (0..cluster.len()).for_each(|at| self.look(at, local, cluster));
+        } else {
+            self.look_at_all(local, cluster.nodes());
         }
         (0..self.blocks.len()).for_each(|block| self.find_best_of(block));
+    }
+
+    /// What [`Self::look`] does, of all nodes, where no room is promised to anybody. A block at a time: the next plugin
+    /// finds in the processor's cache what the one before it has read.
+    fn look_at_all(&mut self, local: &Local<'_>, nodes: &[Arc<NodeInfo>]) {
+        let (mut fitting, mut scores) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
+        for block in 0..self.blocks.len() {
+            fitting.clear();
+            fitting.extend(self.block(block).map(super::place));
+            for (at, refusal) in local.ask_each(nodes, &mut fitting) {
+                self.codes[at as usize] = self.code(refusal);
+            }
+            for at in &fitting {
+                self.codes[*at as usize] = FITS;
+                self.totals[*at as usize] = 0;
+            }
+            self.feasible += fitting.len();
+            local.add_totals(nodes, &fitting, &mut self.totals, &mut scores);
+            for (scaled, score) in self.scaled.iter_mut().zip(&local.scaled) {
+                let Some(score) = score else { continue };
+                scores.clear();
+                score.score_each(nodes, &fitting, &mut scores);
+                for (at, raw) in fitting.iter().zip(&scores) {
+                    scaled.raw[*at as usize] = *raw;
+                    scaled.some += usize::from(*raw != 0);
+                }
+            }
+        }
     }
 
     /// New nodes count as refused until they were asked.

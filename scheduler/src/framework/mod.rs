@@ -186,6 +186,17 @@ pub trait NodeCheck: Debug + Send + Sync {
     /// May the pod run on this node.
     fn check(&self, node: &NodeInfo) -> Verdict;
 
+    /// Asks about many nodes at once: of the places in `left` those that fit stay, the others go to `refused`.
+    fn check_each(&self, nodes: &[Arc<NodeInfo>], left: &mut Vec<u32>, refused: &mut Vec<(u32, Verdict)>) {
+        left.retain(|at| match self.check(&nodes[*at as usize]) {
+            Verdict::Fits => true,
+            refusal => {
+                refused.push((*at, refusal));
+                false
+            }
+        });
+    }
+
     /// A copy for a dry run, for checks that keep something about other pods. `None`: shared as it is.
     fn fork(&self) -> Option<Box<dyn NodeCheck + '_>> {
         None
@@ -218,6 +229,11 @@ pub trait Score: Plugin {
 pub trait NodeScore: Debug + Send + Sync {
     /// The raw score of this node.
     fn score(&self, node: &NodeInfo) -> i64;
+
+    /// Adds to `scores` the raw scores of the nodes at these places.
+    fn score_each(&self, nodes: &[Arc<NodeInfo>], places: &[u32], scores: &mut Vec<i64>) {
+        scores.extend(places.iter().map(|at| self.score(&nodes[*at as usize])));
+    }
 
     /// Brings the raw scores of all feasible nodes (same order) into 0..=[`MAX_NODE_SCORE`].
     fn normalise(&self, _scores: &mut [i64], _nodes: &[&NodeInfo]) {}

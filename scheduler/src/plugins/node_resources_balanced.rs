@@ -76,8 +76,14 @@ impl NodeScore for Balance<'_> {
             let (room, used) = node.with_pod(resource, self.pod, Counting::Real).or_else(by_class)?;
             Some((used as f64 / room as f64).min(1.0))
         };
-        let fractions: Vec<f64> = self.resources.iter().filter_map(used).collect();
-        ((1.0 - deviation(&fractions)) * MAX_NODE_SCORE as f64) as i64
+        let worth = |fractions: &[f64]| ((1.0 - deviation(fractions)) * MAX_NODE_SCORE as f64) as i64;
+        // The rule, and it needs no list.
+        if let [one, other] = self.resources
+            && let (Some(one), Some(other)) = (used(one), used(other))
+        {
+            return worth(&[one, other]);
+        }
+        worth(&self.resources.iter().filter_map(used).collect::<Vec<f64>>())
     }
 }
 
