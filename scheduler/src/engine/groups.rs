@@ -210,6 +210,12 @@ impl Groups {
         self.usable
     }
 
+    /// Whether some rule tells nodes apart by what it counts there, not by their domain.
+    #[cfg(test)]
+    pub(super) fn by_count(&self) -> bool {
+        self.columns.iter().any(|column| *column != Column::Domain)
+    }
+
     /// The places of all groups that have nodes.
     pub(super) fn places(&self) -> impl Iterator<Item = usize> {
         (0..).zip(&self.groups).filter(|(_, group)| group.ranks.len() > 0).map(|(place, _)| place)

@@ -29,10 +29,11 @@ fn the_engine_decides_as_the_plain_path_does() {
     for cluster in 0..pods.div_ceil(PODS_A_CLUSTER) {
         Case::new(seed * 1_000_000_007 + cluster).run(&mut tally);
     }
-    let Tally { placed, refused, plain, rooms, victims, .. } = tally;
+    let Tally { placed, refused, plain, by_count, by_node, rooms, victims, .. } = tally;
     eprintln!("{tally:?}");
     assert!(placed > pods / 5 && refused > pods / 20, "the clusters are neither empty nor full: {tally:?}");
     assert!(rooms > pods / 50 && victims > pods / 100, "room is looked for, and found: {tally:?}");
+    assert!(by_count > pods / 50 && by_node > pods / 200, "groups and nodes are weighed: {tally:?}");
     assert!(plain < pods / 4, "the engine decides most of them: {tally:?}");
 }
 
@@ -47,10 +48,24 @@ struct Tally {
     refused: u64,
     /// Left to the plain path by the engine.
     plain: u64,
+    /// Weighed by groups of nodes with equal counts.
+    by_count: u64,
+    /// Weighed node by node, for there were too many groups.
+    by_node: u64,
     /// Searches for room by the engine.
     rooms: u64,
     /// Pods that would have had to go.
     victims: u64,
+}
+
+impl Tally {
+    /// Notes how the engine came to its last decision.
+    fn weighed(&mut self, engine: &Engine) {
+        let rules = engine.rules.values().find(|rules| rules.used == engine.uses);
+        let groups = rules.map(|rules| &rules.value.groups);
+        self.by_count += u64::from(groups.is_some_and(|groups| groups.usable() && groups.by_count()));
+        self.by_node += u64::from(groups.is_some_and(|groups| !groups.usable()));
+    }
 }
 
 struct Case {
@@ -113,7 +128,10 @@ impl Case {
         let fast = self.engine.decide(&pod, profile, self.cache.snapshot(), &Random::from_seed(draw));
         match fast {
             None => tally.plain += 1,
-            Some(fast) => assert_eq!(fast, plain, "seed {}, step {step}: {:#?}", self.seed, pod.view()),
+            Some(fast) => {
+                assert_eq!(fast, plain, "seed {}, step {step}: {:#?}", self.seed, pod.view());
+                tally.weighed(&self.engine);
+            }
         }
         match plain {
             Ok(placement) => {
