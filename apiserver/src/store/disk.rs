@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -47,7 +48,7 @@ pub(super) const KEPT: &str = "kept";
 /// The log on disk.
 #[derive(Debug)]
 pub(super) struct Disk {
-    database: Database,
+    database: Open,
     extract: Extract,
     floor: AtomicU64,
     /// Rows up to the floor.
@@ -56,6 +57,28 @@ pub(super) struct Disk {
     rows: AtomicUsize,
     bytes: AtomicUsize,
     limits: HistoryLimits,
+}
+
+/// A database that closes itself without bringing anybody down: closing writes what redb knows of its pages, and trips
+/// over a damaged one as reading does. What was committed stays as it is; the next open repairs the rest or refuses.
+#[derive(Debug)]
+struct Open(Option<Database>);
+
+impl Deref for Open {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("only closing takes it away")
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
+            tracing::error!("the store did not close in order: its file is damaged");
+        }
+    }
 }
 
 impl Disk {
@@ -84,6 +107,7 @@ impl Disk {
     ) -> Result<(Self, Loaded), OpenError> {
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(path);
         let database = database.map_err(|error| cannot_open(path, load::database(error)))?;
+        let database = Open(Some(database));
         let loaded = load::load(&database, memory, extract).map_err(|error| cannot_open(path, error))?;
         let disk = Self {
             database,
