@@ -11,8 +11,10 @@ use nix::sys::time::TimeVal;
 use crate::network::Network;
 use crate::sctp;
 
-/// Answers come at once or not at all: everything is on one machine.
-const PATIENCE: Duration = Duration::from_millis(700);
+/// For who expects silence, or asks again: answers come at once or not at all, since everything is on one machine.
+pub(crate) const BRIEFLY: Duration = Duration::from_millis(700);
+/// For who asks once and must be answered, also by a virtual machine on busy cores.
+pub(crate) const LONG: Duration = Duration::from_secs(8);
 
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,16 +34,16 @@ pub(crate) enum Way {
     Sctp,
 }
 
-/// Asks `to` from a place of the network, with a chosen source address where the place has several.
-pub(crate) fn ask(network: &Network, from: &str, way: Way, source: Option<IpAddr>, to: SocketAddr) -> Answer {
-    network.within(from, || here(way, source, to))
+/// Asks `to` from a place of the network.
+pub(crate) fn ask(network: &Network, from: &str, way: Way, to: SocketAddr) -> Answer {
+    network.within(from, || here(way, None, to, BRIEFLY))
 }
 
-/// Asks from the calling thread's namespace.
-pub(crate) fn here(way: Way, source: Option<IpAddr>, to: SocketAddr) -> Answer {
+/// Asks from the calling thread's namespace, with a chosen source address where the place has several.
+pub(crate) fn here(way: Way, source: Option<IpAddr>, to: SocketAddr, patience: Duration) -> Answer {
     let answered = match way {
-        Way::Tcp | Way::Sctp => stream(way, source, to),
-        Way::Udp => udp(source, to),
+        Way::Tcp | Way::Sctp => stream(way, source, to, patience),
+        Way::Udp => udp(source, to, patience),
     };
     match answered {
         Ok(text) => match text.split_once(' ') {
@@ -55,13 +57,13 @@ pub(crate) fn here(way: Way, source: Option<IpAddr>, to: SocketAddr) -> Answer {
     }
 }
 
-fn stream(way: Way, source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<String> {
+fn stream(way: Way, source: Option<IpAddr>, to: SocketAddr, patience: Duration) -> std::io::Result<String> {
     let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let fd = match way {
         Way::Sctp => sctp::socket(to.is_ipv6())?,
         _ => socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?,
     };
-    let patience = TimeVal::new(0, PATIENCE.as_micros() as i64);
+    let patience = TimeVal::new(patience.as_secs() as i64, patience.subsec_micros().into());
     // The timeout for sending is the one for connecting as well.
     setsockopt(&fd, sockopt::SendTimeout, &patience)?;
     setsockopt(&fd, sockopt::ReceiveTimeout, &patience)?;
@@ -78,10 +80,10 @@ fn stream(way: Way, source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<S
     Ok(text)
 }
 
-fn udp(source: Option<IpAddr>, to: SocketAddr) -> std::io::Result<String> {
+fn udp(source: Option<IpAddr>, to: SocketAddr, patience: Duration) -> std::io::Result<String> {
     let any = if to.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0_u16; 8]) };
     let socket = UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), 0))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(patience))?;
     socket.connect(to)?;
     // A packet that is rejected on its own machine fails here, with EPERM; the ICMP error waits for the receive.
     if let Err(error) = socket.send(b"?")

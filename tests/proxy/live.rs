@@ -154,7 +154,7 @@ async fn eventually(network: &Arc<Network>, to: &str, wanted: impl Fn(&Answer) -
     let waiting = async {
         loop {
             let network = Arc::clone(network);
-            let once = move || ask(&network, "pod3", Way::Tcp, None, to);
+            let once = move || ask(&network, "pod3", Way::Tcp, to);
             let answer = tokio::task::spawn_blocking(once).await.unwrap();
             if wanted(&answer) {
                 return;

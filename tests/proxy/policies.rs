@@ -20,7 +20,7 @@ use node_agent::proxy::model::{
 use node_agent::proxy::{Backend, Nftables};
 use serde_json::{Value, json};
 
-use crate::ask::{Answer, Way, here};
+use crate::ask::{Answer, BRIEFLY, Way, here};
 use crate::cases;
 use crate::namespace::{nft, ruleset};
 use crate::network::Network;
@@ -304,7 +304,7 @@ fn ask(network: &Network, from: &str, to: &str, family: Family) -> Answer {
         Some((port, _)) => (port, Way::Sctp),
     };
     let at = SocketAddr::new(address_of(to, family), port.parse().unwrap());
-    network.within(from, || here(way, source, at))
+    network.within(from, || here(way, source, at, BRIEFLY))
 }
 
 fn address_of(place: &str, family: Family) -> IpAddr {
@@ -394,7 +394,7 @@ fn judge(network: &Network, proxy: &mut dyn Backend, ways: &[Way]) {
         for (way, (from, source, to, allowed)) in ways.iter().flat_map(|way| table.map(|row| (*way, row))) {
             let expected = allowed || !judged;
             let source: Option<IpAddr> = source.map(|source| source.parse().unwrap());
-            let once = || network.within(from, || here(way, source, to.parse().unwrap()));
+            let once = || network.within(from, || here(way, source, to.parse().unwrap(), BRIEFLY));
             let passed = |answer: &Answer| matches!(answer, Answer::From(..));
             let mut answer = once();
             // Neighbours that are not known yet are looked for first.

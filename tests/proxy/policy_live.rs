@@ -116,7 +116,7 @@ where
 /// `pod2` asks.
 async fn once(network: &Arc<Network>, to: &str) -> Answer {
     let (network, to): (_, SocketAddr) = (Arc::clone(network), to.parse().unwrap());
-    tokio::task::spawn_blocking(move || ask(&network, "pod2", Way::Tcp, None, to)).await.unwrap()
+    tokio::task::spawn_blocking(move || ask(&network, "pod2", Way::Tcp, to)).await.unwrap()
 }
 
 async fn answers(network: &Arc<Network>, to: &str, wanted: impl Fn(&Answer) -> bool) {

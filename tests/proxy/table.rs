@@ -16,7 +16,7 @@ use node_agent::proxy::model::{
 use node_agent::proxy::{Backend, Nftables};
 use serde_json::{Value, json};
 
-use crate::ask::{Answer, ask};
+use crate::ask::{Answer, BRIEFLY, LONG, here};
 use crate::cases::{Case, Expect, Question, cases, settings};
 use crate::network::{Network, PORTS};
 use crate::sctp;
@@ -139,7 +139,8 @@ pub(crate) fn address(pod: &str, family: &str) -> String {
 fn check(network: &Network, question: &Question) -> Option<String> {
     let source = question.source.map(|source| source.parse().unwrap());
     let to = question.to.parse().unwrap();
-    let once = || ask(network, question.from, question.way, source, to);
+    let patience = if matches!(question.expect, Expect::Silence) { BRIEFLY } else { LONG };
+    let once = || network.within(question.from, || here(question.way, source, to, patience));
     let mut seen: BTreeSet<Answer> = BTreeSet::new();
     match &question.expect {
         Expect::Refused | Expect::Silence => {
