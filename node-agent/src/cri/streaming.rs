@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tracing::debug;
 
 use crate::serve::session::{self, Session, StreamError};
 use crate::serve::spdy::{Connection, Headers, Outgoing, Role, Stream};
@@ -33,11 +34,13 @@ pub(super) async fn run(url: &str, session: Session) -> Result<(), StreamError> 
     tokio::pin!(talk);
     tokio::select! {
         result = &mut talk => result,
-        broken = driver => match broken {
-            // The other side has said everything and closed; what it said may still be queued.
-            Ok(()) => talk.await,
-            Err(error) => Err(failed(&error.to_string())),
-        },
+        ended = driver => {
+            if let Err(error) = ended {
+                debug!(%error, "the connection to the runtime broke");
+            }
+            // What the other side said before it closed may still be queued, the status too.
+            talk.await
+        }
     }
 }
 

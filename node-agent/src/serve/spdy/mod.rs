@@ -105,9 +105,14 @@ impl Connection {
         let driver = async move {
             let read = peers.run(reader);
             let write = write_all(writer, outgoing_queue, answer_queue);
+            tokio::pin!(read);
             tokio::select! {
-                result = read => result,
-                result = write => result,
+                result = &mut read => result,
+                result = write => match result {
+                    // The peer takes nothing more; what it said before it went is still to be read.
+                    Err(SpdyError::Io(_)) => read.await,
+                    ended => ended,
+                },
             }
         };
         let first = if role == Role::Client { 1 } else { 2 };
@@ -254,6 +259,28 @@ async fn write_all(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_peer_said_is_read_though_it_takes_nothing_more() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let (deaf, gone) = tokio::io::duplex(1);
+        drop(gone);
+        let (client, _none, driver) = Connection::over(tokio::io::join(ours, deaf), Role::Client);
+        let talk = async {
+            let mut stream = client.open(Headers::default()).await.unwrap();
+            while stream.outgoing.send("anything".into()).await {
+                tokio::task::yield_now().await;
+            }
+            let frame = Frame::Data { stream: 1, bytes: "status".into(), last: true };
+            let said = frame::encode(&frame, &mut Packer::new().unwrap()).unwrap();
+            theirs.write_all(&said).await.unwrap();
+            drop(theirs);
+            assert_eq!(stream.incoming.recv().await.as_deref(), Some(&b"status"[..]));
+            assert_eq!(stream.incoming.recv().await, None);
+        };
+        let (result, ()) = tokio::join!(driver, talk);
+        result.unwrap();
+    }
 
     #[tokio::test]
     async fn streams_carry_bytes_both_ways_and_half_close() {
