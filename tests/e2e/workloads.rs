@@ -66,8 +66,16 @@ fn a_deployment_ends_with_running_containers_and_its_deletion_removes_them() {
         left if left.is_empty() => Ok(()),
         left => Err(left),
     });
+    // A pod that is gone runs no more; what is left of it is removed after that.
     let containers = containers_of("workloads");
-    assert!(containers.is_empty(), "containerd still runs {containers}");
+    let tasks = ctr(&["tasks", "list"]);
+    let running = tasks.lines().filter(|task| task.contains("RUNNING"));
+    let of_it = |task: &&str| containers.lines().any(|id| task.starts_with(id));
+    assert_eq!(running.filter(of_it).collect::<Vec<_>>(), [""; 0], "of {containers}");
+    eventually("no container left", || match containers_of("workloads") {
+        left if left.is_empty() => Ok(()),
+        left => Err(left),
+    });
 }
 
 #[test]
@@ -130,16 +138,19 @@ fn ready(kubectl: &Kubectl, wanted: &str) -> Result<(), String> {
     if seen == wanted { Ok(()) } else { Err(seen) }
 }
 
-/// Names of containers that containerd still holds for a namespace.
+/// Names of containers that containerd still holds for a namespace, running or not.
 fn containers_of(namespace: &str) -> String {
+    ctr(&["containers", "list", "-q", &format!("labels.\"io.kubernetes.pod.namespace\"=={namespace}")])
+}
+
+fn ctr(args: &[&str]) -> String {
     let socket = cluster::data_dir().join("containerd/containerd.sock");
-    let list = std::process::Command::new("ctr")
+    let said = std::process::Command::new("ctr")
         .args(["--namespace", "k8s.io", "--address"])
         .arg(socket)
-        .args(["containers", "list", "-q"])
-        .arg(format!("labels.\"io.kubernetes.pod.namespace\"=={namespace}"))
+        .args(args)
         .output()
         .expect("ctr comes with containerd");
-    assert!(list.status.success(), "{}", String::from_utf8_lossy(&list.stderr));
-    String::from_utf8_lossy(&list.stdout).into_owned()
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    String::from_utf8_lossy(&said.stdout).into_owned()
 }
