@@ -7,6 +7,7 @@
 mod health;
 mod listen;
 mod pages;
+mod roots;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use tower::Service;
 pub use health::Health;
 pub use listen::{ListenError, Tls, serve, serve_pages};
 pub use pages::{Asked, Pages, Shown, Told};
+pub use roots::{RootsError, roots};
 
 use crate::access::{Access, Act, Holder, Refusal};
 use crate::metrics::{self, Registry};

@@ -22,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
-use super::{Endpoints, Health};
+use super::{Endpoints, Health, roots};
 use crate::access::{Caller, Holder};
 use crate::metrics::Registry;
 use crate::tasks::Tasks;
@@ -179,14 +179,7 @@ impl Tls {
 
 impl Authority {
     fn read(pem: &[u8]) -> Result<Self, ListenError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            let certificate = certificate.map_err(|error| ListenError::ClientCa(error.to_string()))?;
-            roots.add(certificate).map_err(|error| ListenError::ClientCa(error.to_string()))?;
-        }
-        if roots.is_empty() {
-            return Err(ListenError::ClientCa("there is no certificate in it".to_owned()));
-        }
+        let roots = roots(pem).map_err(|error| ListenError::ClientCa(error.to_string()))?;
         let (roots, provider) = (Arc::new(roots), Arc::new(rustls::crypto::ring::default_provider()));
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider).build();
         let verifier = verifier.map_err(|error| ListenError::ClientCa(error.to_string()))?;

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
+use component::serve::roots;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -37,29 +38,20 @@ pub(super) fn acceptor(
         .with_safe_default_protocol_versions()
         .map_err(|error| wrong(&error))?;
     let builder = match &serving.client_ca {
-        Some(pem) => builder.with_client_cert_verifier(
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots(pem)?), provider)
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| ServeError::ClientCa(error.to_string()))?,
-        ),
+        Some(pem) => {
+            let roots = roots(pem).map_err(|error| ServeError::ClientCa(error.to_string()))?;
+            builder.with_client_cert_verifier(
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                    .allow_unauthenticated()
+                    .build()
+                    .map_err(|error| ServeError::ClientCa(error.to_string()))?,
+            )
+        }
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_single_cert(certificates, key).map_err(|error| wrong(&error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn roots(pem: &[u8]) -> Result<RootCertStore, ServeError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| ServeError::ClientCa(error.to_string()))?;
-        roots.add(certificate).map_err(|error| ServeError::ClientCa(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(ServeError::ClientCa("there is no certificate in it".to_owned()));
-    }
-    Ok(roots)
 }
 
 fn self_signed(node: &str, addresses: &[String]) -> Result<CertificateAndKey, ServeError> {
