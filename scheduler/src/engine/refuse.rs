@@ -4,8 +4,7 @@
 
 use super::across::{AcrossNodes, Rule, SpreadRule};
 use super::plan::{Across, Plan};
-use super::score::Nodes;
-use super::score::{NO_LABEL, Places};
+use super::score::{NO_LABEL, Nodes, Places};
 use super::shape::{FITS, Shape};
 use super::sums::{Sum, World};
 use crate::failure::Rejections;
