@@ -1,7 +1,9 @@
 //! Container logs, from the files that the runtime writes.
 //!
-//! Promise: lines of `<time> stdout|stderr F|P <text>` (the CRI's format) come out as the container wrote them, with
-//! times when asked for; a followed log ends soon after its container. Reads files below the logs directory only.
+//! Promise: a followed log ends soon after its container; another ends where the file ended. Reads files below the
+//! logs directory only.
+
+mod entries;
 
 use std::io::SeekFrom;
 use std::path::{Path, PathBuf};
@@ -14,11 +16,11 @@ use futures::StreamExt;
 use http::{Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use jiff::{SignedDuration, Timestamp};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::mpsc;
 
+use self::entries::{Entry, Filter, Wanted};
 use super::query::Query;
 use super::{Body, text};
 use crate::pods::{AssignedPod, Pods};
@@ -32,21 +34,6 @@ const FOLLOW_PERIOD: Duration = Duration::from_millis(150);
 
 /// Looks at a followed file between two looks at its container.
 const LOOKS_A_STATE: u32 = 7;
-
-/// Longest single entry; the runtime cuts at 16 KiB.
-const ENTRY_BYTES: usize = 1 << 20;
-
-/// What the caller wants of a log.
-#[derive(Clone, Debug, Default)]
-struct Wanted {
-    follow: bool,
-    timestamps: bool,
-    tail_lines: Option<u64>,
-    since: Option<Timestamp>,
-    limit_bytes: Option<u64>,
-    /// `stdout` or `stderr`; both without.
-    stream: Option<String>,
-}
 
 pub(super) async fn answer(
     pods: &Pods,
@@ -99,31 +86,6 @@ pub(crate) fn tail(path: &Path, lines: usize, bytes: usize) -> String {
         }
     }
     String::from_utf8_lossy(&out[out.len().saturating_sub(bytes)..]).into_owned()
-}
-
-impl Wanted {
-    fn parse(query: &Query, now: Timestamp) -> Result<Self, String> {
-        let positive = |name: &str| match query.number(name)? {
-            Some(number) if number < 0 => Err(format!("{name} must be greater than or equal to 0")),
-            number => Ok(number.map(|number| number as u64)),
-        };
-        let since = match (query.get("sinceTime"), query.number("sinceSeconds")?) {
-            (Some(time), _) if !time.is_empty() => {
-                Some(time.parse().map_err(|_| format!("Invalid value for sinceTime: \"{time}\""))?)
-            }
-            (_, Some(seconds)) => now.checked_sub(SignedDuration::from_secs(seconds)).ok(),
-            _ => None,
-        };
-        let stream = query.get("stream").filter(|stream| !stream.is_empty() && *stream != "All");
-        Ok(Self {
-            follow: query.is("follow"),
-            timestamps: query.is("timestamps"),
-            tail_lines: positive("tailLines")?,
-            since,
-            limit_bytes: positive("limitBytes")?,
-            stream: stream.map(str::to_ascii_lowercase),
-        })
-    }
 }
 
 /// The container whose log is asked for, and its file.
@@ -213,8 +175,7 @@ async fn copy(
     container: Container,
     sender: mpsc::Sender<Bytes>,
 ) {
-    let mut filter =
-        Filter { wanted: wanted.clone(), left: wanted.limit_bytes, pending: Vec::new(), line_start: true };
+    let mut filter = Filter::new(wanted.clone());
     let mut ended = container.state != RunState::Running;
     let mut looks = 0;
     let mut chunk = vec![0; CHUNK];
@@ -222,7 +183,7 @@ async fn copy(
         let count = file.read(&mut chunk).await.unwrap_or(0);
         if count > 0 {
             let out = filter.take(&chunk[..count]);
-            if !out.is_empty() && sender.send(out.into()).await.is_err() || filter.left == Some(0) {
+            if !out.is_empty() && sender.send(out.into()).await.is_err() || filter.is_done() {
                 return;
             }
             continue;
@@ -247,114 +208,9 @@ async fn copy(
     }
 }
 
-/// Turns the bytes of a log file into what the caller wants.
-#[derive(Debug)]
-struct Filter {
-    wanted: Wanted,
-    left: Option<u64>,
-    /// The beginning of an entry whose end has not been read.
-    pending: Vec<u8>,
-    line_start: bool,
-}
-
-impl Filter {
-    fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
-        self.pending.extend_from_slice(bytes);
-        let pending = std::mem::take(&mut self.pending);
-        let mut out = Vec::with_capacity(pending.len());
-        let mut rest = &pending[..];
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let (line, tail) = rest.split_at(end + 1);
-            rest = tail;
-            if let Some(entry) = Entry::parse(line) {
-                self.add(&entry, &mut out);
-            }
-        }
-        if rest.len() < ENTRY_BYTES {
-            self.pending = rest.to_vec();
-        }
-        if let Some(left) = &mut self.left {
-            out.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
-            *left -= out.len() as u64;
-        }
-        out
-    }
-
-    fn add(&mut self, entry: &Entry<'_>, out: &mut Vec<u8>) {
-        if self.wanted.stream.as_ref().is_some_and(|stream| stream.as_bytes() != entry.stream) {
-            return;
-        }
-        if let Some(since) = self.wanted.since {
-            let at = std::str::from_utf8(entry.time).ok().and_then(|text| text.parse::<Timestamp>().ok());
-            if at.is_some_and(|at| at < since) {
-                return;
-            }
-        }
-        if self.wanted.timestamps && self.line_start {
-            out.extend_from_slice(entry.time);
-            out.push(b' ');
-        }
-        out.extend_from_slice(entry.text);
-        if entry.complete {
-            out.push(b'\n');
-        }
-        self.line_start = entry.complete;
-    }
-}
-
-/// One entry of a log file.
-#[derive(Debug, PartialEq, Eq)]
-struct Entry<'a> {
-    time: &'a [u8],
-    stream: &'a [u8],
-    /// False: the line goes on in the next entry.
-    complete: bool,
-    text: &'a [u8],
-}
-
-impl<'a> Entry<'a> {
-    fn parse(line: &'a [u8]) -> Option<Self> {
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let mut parts = line.splitn(4, |byte| *byte == b' ');
-        let (time, stream, tag) = (parts.next()?, parts.next()?, parts.next()?);
-        Some(Self {
-            time,
-            stream,
-            complete: tag.split(|byte| *byte == b':').next() != Some(b"P"),
-            text: parts.next().unwrap_or_default(),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const LOG: &str = "2026-01-01T00:00:00.5Z stdout F one\n2026-01-01T00:00:01Z stderr P two \n\
-                       2026-01-01T00:00:01Z stderr F half\n2026-01-01T00:00:02Z stdout F three\n";
-
-    fn filtered(wanted: Wanted, log: &str) -> String {
-        let left = wanted.limit_bytes;
-        let mut filter = Filter { wanted, left, pending: vec![], line_start: true };
-        // In pieces: entries may be cut anywhere.
-        let out: Vec<u8> = log.as_bytes().chunks(7).flat_map(|chunk| filter.take(chunk)).collect();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn entries_come_out_as_they_were_written() {
-        assert_eq!(filtered(Wanted::default(), LOG), "one\ntwo half\nthree\n");
-        let timestamps = Wanted { timestamps: true, ..Default::default() };
-        assert_eq!(
-            filtered(timestamps, LOG),
-            "2026-01-01T00:00:00.5Z one\n2026-01-01T00:00:01Z two half\n2026-01-01T00:00:02Z three\n"
-        );
-        let stderr = Wanted { stream: Some("stderr".into()), ..Default::default() };
-        assert_eq!(filtered(stderr, LOG), "two half\n");
-        let since = Wanted { since: Some("2026-01-01T00:00:01Z".parse().unwrap()), ..Default::default() };
-        assert_eq!(filtered(since, LOG), "two half\nthree\n");
-        assert_eq!(filtered(Wanted { limit_bytes: Some(5), ..Default::default() }, LOG), "one\nt");
-    }
 
     #[tokio::test]
     async fn the_tail_begins_at_a_line() {
