@@ -5,7 +5,7 @@
 
 use crate::framework::{Wakeup, WakeupSet};
 use crate::pod::Uid;
-use crate::related::Key;
+use component::informers::Key;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Deserialize;
@@ -64,8 +64,7 @@ objects::view_of!(PodGroup, "PodGroup", "scheduling.k8s.io", "v1alpha2", "podgro
 impl PodGroup {
     /// Its namespace and name.
     pub fn key(&self) -> Key {
-        let text = |field: &Option<String>| field.clone().unwrap_or_default();
-        Key { namespace: text(&self.metadata.namespace), name: text(&self.metadata.name) }
+        Key::of(self)
     }
 
     /// Whether it has been scheduled, as far as anybody has said.

@@ -2,8 +2,8 @@
 
 use crate::cache::{HostPort, Scored, normal_image_name};
 use crate::framework::{Wakeup, WakeupSet};
-use crate::related::Key;
 use crate::terms::Terms;
+use component::informers::Key;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Toleration;
 use objects::resources::{Resources, pod_requests_for_scores_with_status, pod_requests_with_status};

@@ -4,9 +4,10 @@
 //! state knows it before the watch shows it.
 
 use crate::framework::{Target, Write};
-use crate::related::{Key, Related};
+use crate::related::Related;
 use crate::state::WriteError;
 use crate::volumes::{Claim, PersistentVolume};
+use component::informers::Key;
 use k8s_openapi::api::resource::v1::ResourceClaim;
 use kube::Client;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -25,7 +26,7 @@ pub(crate) async fn send(
         // A claim is written twice; the second patch is for what the first one made.
         if let (Target::DeviceClaimStatus(key), Some(Related::DeviceClaim(before))) =
             (&write.target, wrote.last())
-            && crate::devices::key(&before.metadata) == *key
+            && Key::of(&**before) == *key
         {
             write.patch["metadata"]["resourceVersion"] = before.metadata.resource_version.clone().into();
         }

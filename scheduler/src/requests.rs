@@ -6,10 +6,10 @@ pub(crate) use bind::bind;
 
 use crate::groups::{PodGroup, SCHEDULED};
 use crate::pod::{NodeName, PodInfo};
-use crate::related::Key;
 use crate::state::{Nomination, WriteError};
 use component::client::lean;
 use component::events::{self, Recorder, Type};
+use component::informers::Key;
 use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::Request;

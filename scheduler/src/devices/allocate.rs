@@ -6,8 +6,8 @@
 
 use super::counters::Counters;
 use super::shares::{Shares, Taken, is_shared, share_id};
-use super::{DeviceId, Devices, key};
-use crate::related::Key;
+use super::{DeviceId, Devices};
+use component::informers::Key;
 use k8s_openapi::api::core::v1::{NodeSelector, NodeSelectorRequirement, NodeSelectorTerm};
 use k8s_openapi::api::resource::v1::{
     AllocationResult, CapacityRequirements, Device, DeviceAllocationConfiguration, DeviceAllocationResult,
@@ -112,7 +112,7 @@ impl<'a> Allocator<'a> {
                 wants.push(Want { claim, alternatives });
             }
         }
-        let own = claims.iter().map(|claim| key(&claim.metadata));
+        let own = claims.iter().map(|claim| Key::of(&**claim));
         let keys: Vec<_> = own.chain(given_back.iter().cloned()).collect();
         let (in_use, shares) = devices.in_use(&keys);
         let slices = complete(devices);

@@ -19,11 +19,11 @@ pub(crate) use stock::Stock;
 
 use crate::framework::{Wakeup, WakeupSet};
 use crate::pod::{PodInfo, Uid};
-use crate::related::{Key, Related};
+use crate::related::Related;
 use crate::volumes::Overlay;
+use component::informers::Key;
 use extended::{Standing, made_for};
 use k8s_openapi::api::resource::v1::{AllocationResult, DeviceClass, ResourceClaim, ResourceSlice};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rustc_hash::{FxHashMap, FxHashSet};
 use select::Matches;
 use shares::Shares;
@@ -133,7 +133,7 @@ impl Devices {
     /// A pod takes these changes of its claims.
     pub fn reserve(&mut self, pod: Uid, changes: Vec<Change>) {
         for change in &changes {
-            let key = key(&change.after.metadata);
+            let key = Key::of(&*change.after);
             self.claims.assume(key.clone(), change.after.clone());
             self.note(&key, &change.after);
         }
@@ -144,7 +144,7 @@ impl Devices {
     pub fn release(&mut self, pod: &Uid) {
         let Some(changes) = self.reserved.remove(pod) else { return };
         for change in changes.iter() {
-            let key = key(&change.before.metadata);
+            let key = Key::of(&*change.before);
             self.claims.restore(&key);
             self.note(&key, &change.before);
         }
@@ -152,7 +152,7 @@ impl Devices {
 
     /// The server has taken a write of ours; this is its answer.
     pub fn wrote(&mut self, claim: Arc<ResourceClaim>) {
-        let key = key(&claim.metadata);
+        let key = Key::of(&*claim);
         self.claims.wrote(key.clone(), claim.clone());
         self.note(&key, &claim);
     }
@@ -161,7 +161,7 @@ impl Devices {
     pub fn see(&mut self, object: &Related) -> WakeupSet {
         let (added, if_added, if_updated) = match object {
             Related::DeviceClaim(claim) => {
-                let key = key(&claim.metadata);
+                let key = Key::of(&**claim);
                 let pending = self.claims.is_pending(&key);
                 let before = self.claims.see(key.clone(), claim.clone());
                 if let Some(after) = self.still_to_come(&key, claim).filter(|_| pending) {
@@ -172,11 +172,11 @@ impl Devices {
             }
             Related::Slice(slice) => {
                 self.matches.forget();
-                let before = self.slices.insert(key(&slice.metadata).name, slice.clone());
+                let before = self.slices.insert(Key::of(&**slice).name, slice.clone());
                 (before.is_none(), Wakeup::SliceAdded, Wakeup::SliceUpdated)
             }
             Related::DeviceClass(class) => {
-                let before = self.classes.insert(key(&class.metadata).name, class.clone());
+                let before = self.classes.insert(Key::of(&**class).name, class.clone());
                 self.standing = Standing::of(self.classes.values());
                 (before.is_none(), Wakeup::DeviceClassAdded, Wakeup::DeviceClassUpdated)
             }
@@ -189,17 +189,17 @@ impl Devices {
     pub fn gone(&mut self, object: &Related) -> WakeupSet {
         match object {
             Related::DeviceClaim(claim) => {
-                let key = key(&claim.metadata);
+                let key = Key::of(&**claim);
                 self.claims.gone(&key);
                 self.note(&key, claim);
                 return WakeupSet::of(&[Wakeup::ResourceClaimDeleted]);
             }
             Related::Slice(slice) => {
                 self.matches.forget();
-                self.slices.remove(&key(&slice.metadata).name);
+                self.slices.remove(&Key::of(&**slice).name);
             }
             Related::DeviceClass(class) => {
-                self.classes.remove(&key(&class.metadata).name);
+                self.classes.remove(&Key::of(&**class).name);
                 self.standing = Standing::of(self.classes.values());
             }
             _ => {}
@@ -237,7 +237,7 @@ impl Devices {
         };
         let changes = self.reserved.values().flat_map(|changes| changes.iter());
         let mut afters =
-            changes.map(|change| &change.after).filter(|after| self::key(&after.metadata) == *key);
+            changes.map(|change| &change.after).filter(|after| Key::of::<ResourceClaim>(after) == *key);
         afters.find(|after| allocation(after) != allocation(shown)).cloned()
     }
 
@@ -259,10 +259,4 @@ impl Devices {
             }
         }
     }
-}
-
-/// The namespace and name of an object.
-pub(crate) fn key(metadata: &ObjectMeta) -> Key {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    Key { namespace: text(&metadata.namespace), name: text(&metadata.name) }
 }

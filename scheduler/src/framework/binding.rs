@@ -7,7 +7,7 @@
 use super::{Plugin, Verdict};
 use crate::cache::Snapshot;
 use crate::pod::{NodeName, PodInfo, Uid};
-use crate::related::Key;
+use component::informers::Key;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::sync::Arc;

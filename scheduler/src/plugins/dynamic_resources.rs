@@ -12,14 +12,15 @@ mod wanted;
 
 use super::args::DynamicResourcesArgs;
 use crate::cache::{NodeInfo, Snapshot};
-use crate::devices::{Change as ClaimChange, Devices, Readiness, key, readiness, stands_for};
+use crate::devices::{Change as ClaimChange, Devices, Readiness, readiness, stands_for};
 use crate::framework::{
     Change, Filter, ForPod, NodeCheck, NodeScore, Plugin, PreBind, Reserve, Scale, Score, Settled, Subject,
     Target, Verdict, Wakeup, Write, normalise_by_max,
 };
 use crate::pod::{NodeName, PodInfo};
-use crate::related::{Key, Related};
+use crate::related::Related;
 use component::args::duration;
+use component::informers::Key;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceClaimConsumerReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -256,7 +257,7 @@ impl PreBind for DynamicResources {
         let mut writes = self.takes_back(pod, cluster);
         for ClaimChange { before, after } in devices.reserved(&pod.uid).into_iter().flat_map(|all| all.iter())
         {
-            let key = key(&before.metadata);
+            let key = Key::of(&**before);
             let version = &before.metadata.resource_version;
             let finalizers = before.metadata.finalizers.clone().unwrap_or_default();
             if is_new(before) {
@@ -329,7 +330,7 @@ impl PreBind for DynamicResources {
             finalizers.retain(|finalizer| finalizer != FINALIZER);
             Write {
                 plugin: self.name(),
-                target: Target::OldDeviceClaim(key(&claim.metadata)),
+                target: Target::OldDeviceClaim(Key::of(&**claim)),
                 patch: json!({"metadata": {"uid": claim.metadata.uid, "finalizers": finalizers}}),
             }
         });
@@ -355,7 +356,7 @@ impl PreBind for DynamicResources {
 
     fn waits_for(&self, pod: &PodInfo, cluster: &Snapshot) -> Vec<Key> {
         let waiting = claims_in_binding(pod, cluster).filter(|claim| readiness(claim) == Readiness::Waiting);
-        waiting.map(|claim| key(&claim.metadata)).collect()
+        waiting.map(|claim| Key::of(&**claim)).collect()
     }
 
     fn time_limit(&self) -> SignedDuration {
@@ -384,7 +385,7 @@ fn claims_in_binding<'a>(
 ) -> impl Iterator<Item = &'a Arc<ResourceClaim>> {
     let devices = cluster.devices();
     let changes = devices.reserved(&pod.uid).into_iter().flat_map(|changes| changes.iter());
-    changes.filter_map(move |change| devices.claim(&key(&change.before.metadata)))
+    changes.filter_map(move |change| devices.claim(&Key::of(&*change.before)))
 }
 
 #[cfg(test)]

@@ -134,7 +134,7 @@ impl Permit for GangScheduling {
 mod tests {
     use super::*;
     use crate::plugins::fixtures::{ask_in, cluster_of, node, pod};
-    use crate::related::Key;
+    use component::informers::Key;
     use serde_json::{Value, json};
 
     fn group(policy: Value) -> Value {

@@ -7,6 +7,7 @@ use crate::groups::PodGroup;
 use crate::volumes::{
     Claim, CsiDriver, CsiNode, CsiStorageCapacity, PersistentVolume, StorageClass, VolumeAttachment,
 };
+use component::informers::Key;
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceSlice};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -38,22 +39,6 @@ pub enum Related {
     Slice(Arc<ResourceSlice>),
     /// A DeviceClass.
     DeviceClass(Arc<DeviceClass>),
-}
-
-/// A namespace and a name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// Empty for cluster-wide objects.
-    pub namespace: String,
-    /// The name.
-    pub name: String,
-}
-
-impl Key {
-    /// The key of an object in a namespace.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
 }
 
 /// `persistentvolumeclaim NAMESPACE/NAME`.
@@ -109,7 +94,7 @@ impl Related {
     pub fn claim(&self) -> Option<Key> {
         match self {
             Self::Claim(claim) => Some(claim.key()),
-            Self::DeviceClaim(claim) => Some(crate::devices::key(&claim.metadata)),
+            Self::DeviceClaim(claim) => Some(Key::of(&**claim)),
             Self::Volume(volume) => {
                 volume.spec.claim_ref.as_ref().map(|claim| Key::new(&*claim.namespace, &*claim.name))
             }

@@ -16,7 +16,8 @@ pub use views::*;
 
 use crate::framework::{Wakeup, WakeupSet};
 use crate::pod::Uid;
-use crate::related::{Key, Related};
+use crate::related::Related;
+use component::informers::Key;
 use rustc_hash::FxHashMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -62,12 +63,12 @@ impl Plan {
 impl Volumes {
     /// A volume by name.
     pub fn volume(&self, name: &str) -> Option<&Arc<PersistentVolume>> {
-        self.volumes.get(&Key::new("", name))
+        self.volumes.get(&Key::cluster(name))
     }
 
     /// A volume as the watch shows it, unless that lags behind.
     pub fn settled_volume(&self, name: &str) -> Option<&Arc<PersistentVolume>> {
-        self.volumes.settled(&Key::new("", name))
+        self.volumes.settled(&Key::cluster(name))
     }
 
     /// The volumes of a class, by name.
@@ -119,7 +120,7 @@ impl Volumes {
     /// claims of its provisions with the node.
     pub fn reserve(&mut self, pod: Uid, plan: Plan, bound: Vec<PersistentVolume>, marked: Vec<Claim>) {
         for volume in bound {
-            self.volumes.assume(Key::new("", volume.name()), Arc::new(volume));
+            self.volumes.assume(Key::cluster(volume.name()), Arc::new(volume));
         }
         for claim in marked {
             self.claims.assume(claim.key(), Arc::new(claim));
@@ -131,7 +132,7 @@ impl Volumes {
     pub fn release(&mut self, pod: &Uid) {
         let Some(plan) = self.reserved.remove(pod) else { return };
         for (volume, _) in &plan.bindings {
-            self.volumes.restore(&Key::new("", volume.name()));
+            self.volumes.restore(&Key::cluster(volume.name()));
         }
         plan.provisions.iter().for_each(|claim| self.claims.restore(&claim.key()));
     }
@@ -139,7 +140,7 @@ impl Volumes {
     /// The server has taken a write of ours; this is its answer.
     pub fn wrote(&mut self, object: Related) {
         match object {
-            Related::Volume(volume) => self.volumes.wrote(Key::new("", volume.name()), volume),
+            Related::Volume(volume) => self.volumes.wrote(Key::cluster(volume.name()), volume),
             Related::Claim(claim) => self.claims.wrote(claim.key(), claim),
             _ => {}
         }
@@ -169,7 +170,7 @@ impl Volumes {
                 (before.is_none(), Wakeup::CsiDriverAdded, Wakeup::CsiDriverUpdated)
             }
             Related::Capacity(capacity) => {
-                let before = self.capacities.insert(key(&capacity.metadata), capacity.clone());
+                let before = self.capacities.insert(Key::of(&**capacity), capacity.clone());
                 (before.is_none(), Wakeup::CapacityAdded, Wakeup::CapacityUpdated)
             }
             Related::Attachment(attachment) => {
@@ -186,27 +187,27 @@ impl Volumes {
     pub fn gone(&mut self, object: &Related) -> WakeupSet {
         match object {
             Related::Volume(volume) => {
-                self.volumes.gone(&Key::new("", volume.name()));
+                self.volumes.gone(&Key::cluster(volume.name()));
                 self.unclass(volume);
             }
             Related::Claim(claim) => {
                 self.claims.gone(&claim.key());
             }
             Related::Class(class) => {
-                self.classes.remove(&key(&class.metadata).name);
+                self.classes.remove(&Key::of(&**class).name);
             }
             Related::CsiNode(node) => {
-                self.csi_nodes.remove(&key(&node.metadata).name);
+                self.csi_nodes.remove(&Key::of(&**node).name);
             }
             Related::CsiDriver(driver) => {
-                self.csi_drivers.remove(&key(&driver.metadata).name);
+                self.csi_drivers.remove(&Key::of(&**driver).name);
             }
             Related::Capacity(capacity) => {
-                self.capacities.remove(&key(&capacity.metadata));
+                self.capacities.remove(&Key::of(&**capacity));
             }
             Related::Attachment(attachment) => {
                 if let Some(on) = self.attachments.get_mut(&attachment.spec.node_name) {
-                    on.remove(&key(&attachment.metadata).name);
+                    on.remove(&Key::of(&**attachment).name);
                 }
                 return WakeupSet::of(&[Wakeup::AttachmentDeleted]);
             }
@@ -216,7 +217,7 @@ impl Volumes {
     }
 
     fn see_volume(&mut self, volume: &Arc<PersistentVolume>) -> bool {
-        let before = self.volumes.see(Key::new("", volume.name()), volume.clone());
+        let before = self.volumes.see(Key::cluster(volume.name()), volume.clone());
         if let Some(before) = before.as_ref().filter(|before| before.class() != volume.class()) {
             self.unclass(before);
         }
@@ -232,9 +233,4 @@ impl Volumes {
             }
         }
     }
-}
-
-fn key(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Key {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    Key { namespace: text(&metadata.namespace), name: text(&metadata.name) }
 }

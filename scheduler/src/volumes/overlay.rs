@@ -4,7 +4,7 @@
 //! of the decision, is dropped when the write is given up, and ends when the watch shows a newer object. Upstream:
 //! `util/assumecache`.
 
-use crate::related::Key;
+use component::informers::Key;
 use k8s_openapi::Metadata;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use rustc_hash::FxHashMap;

@@ -1,7 +1,7 @@
 //! Slim views of the storage kinds: what decides where a pod can run, and no more.
 
 use super::InTreeDisk;
-use crate::related::Key;
+use component::informers::Key;
 use k8s_openapi::api::core::v1::{NodeSelector, TopologySelectorTerm};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use objects::amounts::Amounts;
@@ -293,8 +293,7 @@ impl PersistentVolume {
 impl Claim {
     /// Its namespace and name.
     pub fn key(&self) -> Key {
-        let text = |field: &Option<String>| field.clone().unwrap_or_default();
-        Key { namespace: text(&self.metadata.namespace), name: text(&self.metadata.name) }
+        Key::of(self)
     }
 
     /// `metadata.name`.

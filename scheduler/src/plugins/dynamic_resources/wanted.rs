@@ -5,8 +5,9 @@
 
 use super::{allocation, consumers};
 use crate::cache::{NodeInfo, Snapshot};
-use crate::devices::{Allocator, Devices, Mappings, Readiness, claim_for_resources, key, readiness};
+use crate::devices::{Allocator, Devices, Mappings, Readiness, claim_for_resources, readiness};
 use crate::pod::PodInfo;
+use component::informers::Key;
 use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceClaimConsumerReference};
 use objects::affinity;
 use std::collections::BTreeMap;
@@ -69,7 +70,7 @@ impl<'a> Wanted<'a> {
             true => vec![Vec::new()],
             false => cluster.nodes().iter().map(|node| wanted.left_to_classes(node)).collect(),
         };
-        let earlier: Vec<_> = devices.made_for_resources(pod).map(|claim| key(&claim.metadata)).collect();
+        let earlier: Vec<_> = devices.made_for_resources(pod).map(|claim| Key::of(&**claim)).collect();
         for set in sets {
             if wanted.searches.contains_key(&set) {
                 continue;

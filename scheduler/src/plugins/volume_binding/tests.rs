@@ -3,7 +3,7 @@
 use super::*;
 use crate::framework::{ForPod, Settled, Target};
 use crate::plugins::fixtures::{ask_in, cluster_of, node, pod};
-use crate::related::Key;
+use component::informers::Key;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
