@@ -16,6 +16,7 @@ use crate::volumes::Volumes;
 use objects::views::Node;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 /// The state of the cluster as scheduling sees it.
@@ -27,6 +28,8 @@ pub struct Snapshot {
     nominated: FxHashMap<NodeName, Vec<Arc<PodInfo>>>,
     /// The same by pod.
     promises: FxHashMap<Uid, NodeName>,
+    /// How many of those pods have each priority.
+    promised: BTreeMap<i32, usize>,
     /// On how many nodes an image is.
     image_nodes: FxHashMap<Arc<str>, usize>,
     /// Grows whenever the above, or the number of nodes, changes.
@@ -185,6 +188,17 @@ impl Snapshot {
         !self.promises.is_empty()
     }
 
+    /// The least priority of a pod that was promised room and goes before one of this priority; `None`: none does.
+    /// Pods with the same answer let the same promised pods go before them.
+    pub fn least_before(&self, priority: i32) -> Option<i32> {
+        self.promised.range(priority..).next().map(|(least, _)| *least)
+    }
+
+    /// The places of nodes on which room was promised to somebody.
+    pub fn promised_places(&self) -> impl Iterator<Item = usize> {
+        self.nominated.keys().filter_map(|name| self.by_name.get(name).copied())
+    }
+
     /// The node on which room was promised to a pod.
     pub fn promised_to(&self, uid: &Uid) -> Option<&NodeName> {
         self.promises.get(uid)
@@ -195,6 +209,7 @@ impl Snapshot {
         self.drop_nomination(&pod.uid);
         self.promises.insert(pod.uid.clone(), node.clone());
         self.note_promises(&node);
+        *self.promised.entry(pod.priority).or_default() += 1;
         self.nominated.entry(node).or_default().push(pod.clone());
     }
 
@@ -202,9 +217,17 @@ impl Snapshot {
     pub fn drop_nomination(&mut self, uid: &Uid) {
         let Some(node) = self.promises.remove(uid) else { return };
         if let Some(pods) = self.nominated.get_mut(&node) {
-            pods.retain(|pod| pod.uid != *uid);
+            let promised = pods.iter().position(|pod| pod.uid == *uid).map(|at| pods.remove(at));
             if pods.is_empty() {
                 self.nominated.remove(&node);
+            }
+            if let Some(pod) = promised
+                && let Entry::Occupied(mut pods) = self.promised.entry(pod.priority)
+            {
+                *pods.get_mut() -= 1;
+                if *pods.get() == 0 {
+                    pods.remove();
+                }
             }
         }
         self.note_promises(&node);

@@ -178,7 +178,7 @@ impl Groups {
                 (Column::Own, _) => sum.values()[place],
             });
         }
-        self.read.extend(shape.scaled.iter().map(|scaled| scaled.raw[place]));
+        self.read.extend(shape.scaled.iter().map(|scaled| scaled.at(place)));
     }
 
     /// The group of what was read; `None`: it would be one too many.

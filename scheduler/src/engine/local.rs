@@ -108,18 +108,16 @@ impl<'a> Local<'a> {
         self.ask_ahead(promised.filter(|other| other.priority >= pod.priority && other.uid != pod.uid), node)
     }
 
-    /// The same for every pod of that priority without a promise.
+    /// The same for every pod without a promise that lets those from this priority on go before it; `None`: nobody.
     pub(super) fn ask_for_any(
         &self,
-        priority: i32,
+        before: Option<i32>,
         node: &NodeInfo,
         cluster: &Snapshot,
     ) -> Option<(&'static str, Verdict)> {
-        if !cluster.has_promises() {
-            return self.ask(node);
-        }
+        let Some(least) = before else { return self.ask(node) };
         let promised = cluster.nominated(&node.name).iter();
-        self.ask_ahead(promised.filter(|other| other.priority >= priority), node)
+        self.ask_ahead(promised.filter(|other| other.priority >= least), node)
     }
 
     fn ask_ahead<'p>(

@@ -220,7 +220,7 @@ impl Engine {
         if let Some(known) = known.copied().find(|id| self.shapes[id].value.fits(pod, cluster)) {
             return Some(known);
         }
-        let shape = Kept { value: Shape::new(pod.clone(), plan), used: self.uses };
+        let shape = Kept { value: Shape::new(pod.clone(), plan, cluster), used: self.uses };
         if self.shapes.len() >= SHAPES_LIMIT {
             self.drop_old_shapes();
         }
@@ -235,7 +235,7 @@ impl Engine {
         let oldest = median(self.shapes.values().map(|shape| shape.used));
         self.shapes.retain(|_, shape| shape.used > oldest);
         let shapes = &self.shapes;
-        self.rooms.retain(|shape, _| shapes.contains_key(shape));
+        self.rooms.retain(|(shape, _), _| shapes.contains_key(shape));
         self.shapes_by_hash.retain(|_, ids| {
             ids.retain(|id| shapes.contains_key(id));
             !ids.is_empty()

@@ -1,5 +1,5 @@
-//! Making room, quickly: what evicting from a node would cost is kept a shape of pod, in the order of costs, until the
-//! node changes.
+//! Making room, quickly: what evicting from a node would cost is kept a shape of pod and priority, in the order of
+//! costs, until the node changes.
 //!
 //! Promise: answers what [`preempt::find`] does, having looked only at nodes that changed since the last time. Only for
 //! pods that nothing elsewhere concerns; where pods on other nodes matter, evicting from one node may change another,
@@ -15,10 +15,10 @@ use crate::preempt::{self, Against, Attempt, Candidate, LastingCost, Limit, Refu
 use rustc_hash::FxHashMap;
 use std::collections::BTreeSet;
 
-/// Shapes whose candidates are kept.
+/// Shapes with priorities whose candidates are kept.
 const KEPT_LIMIT: usize = 64;
 
-/// What is kept of one shape of pods that want room.
+/// What is kept of pods of one shape and priority that want room.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     mark: Option<Mark>,
@@ -126,8 +126,8 @@ impl Candidates {
     }
 }
 
-/// By shape.
-pub(super) type Kept = FxHashMap<ShapeId, Candidates>;
+/// By shape and priority: the pods that have to go are those of less.
+pub(super) type Kept = FxHashMap<(ShapeId, i32), Candidates>;
 
 impl Engine {
     /// The disruption budgets have changed: what evictions cost is no longer known.
@@ -156,10 +156,11 @@ impl Engine {
             return None;
         }
         let local = Local::prepare(pod, plan, profile, cluster)?;
-        if self.rooms.len() >= KEPT_LIMIT && !self.rooms.contains_key(&id) {
+        let key = (id, pod.priority);
+        if self.rooms.len() >= KEPT_LIMIT && !self.rooms.contains_key(&key) {
             self.rooms.clear();
         }
-        let kept = self.rooms.entry(id).or_default();
+        let kept = self.rooms.entry(key).or_default();
         let stale = Mark::advance(&mut kept.mark, self.order, cluster.len(), &self.log);
         kept.follow(stale, cluster.len());
         Some(kept.choose(attempt, shape, &local.into_checks()))

@@ -72,7 +72,7 @@ pub(super) fn kept_scores(shape: &Shape, scratch: &mut Scratch) {
     let Scratch { feasible, totals, .. } = &mut *scratch;
     totals.clear();
     totals.extend(feasible.iter().map(|at| i64::from(shape.totals()[*at])));
-    scaled_scores(shape, |scaled, _, at| scaled.raw[at], scratch);
+    scaled_scores(shape, |scaled, _, at| scaled.at(at), scratch);
 }
 
 /// Adds the kept scores that are normalised by the greatest. `raw` answers the raw score of a place.

@@ -20,12 +20,14 @@ pub(super) const FITS: u16 = 0;
 /// The total of a node that does not fit.
 pub(super) const OUT: i32 = i32::MIN;
 /// Nodes in a block whose best total is kept.
-const BLOCK: usize = 64;
+const BLOCK: usize = if cfg!(test) { 8 } else { 64 };
 
 /// One shape of pods under one profile.
 #[derive(Debug)]
 pub(super) struct Shape {
     pod: Arc<PodInfo>,
+    /// The least priority of promised pods that go before its pods, as [`Snapshot::least_before`] has it.
+    before: Option<i32>,
     /// For each node [`FITS`] or one more than the place of the refusal in `refusals`.
     codes: Vec<u16>,
     refusals: Vec<(&'static str, Verdict)>,
@@ -47,21 +49,42 @@ pub(super) struct Shape {
 pub(super) struct Scaled {
     pub(super) weight: i32,
     pub(super) reverse: bool,
-    pub(super) raw: Vec<i64>,
+    /// Empty while all are 0.
+    raw: Vec<i64>,
     /// Feasible nodes whose score is not 0.
     pub(super) some: usize,
+}
+
+impl Scaled {
+    /// The raw score of a node; 0 where the pod does not fit.
+    pub(super) fn at(&self, at: usize) -> i64 {
+        self.raw.get(at).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, at: usize, raw: i64, nodes: usize) {
+        let before = self.at(at);
+        if before == raw {
+            return;
+        }
+        if self.raw.len() < nodes {
+            self.raw.resize(nodes, 0);
+        }
+        self.some = self.some - usize::from(before != 0) + usize::from(raw != 0);
+        self.raw[at] = raw;
+    }
 }
 
 /// A hash of all that a shape's pods share.
 pub(super) fn shape_hash(pod: &PodInfo, cluster: &Snapshot) -> u64 {
     let spec = pod.spec();
     let requests = &pod.requests;
+    let before = cluster.least_before(pod.priority);
     let amounts = (requests.milli_cpu, requests.memory, requests.ephemeral, &requests.scalars);
     let scoring = (pod.requests_for_scoring.milli_cpu, pod.requests_for_scoring.memory);
     let texts = (known_images(pod, cluster), &spec.node_selector, &spec.node_name, &pod.ports);
     let affinity = spec.affinity.as_deref().map(|affinity| (affinity.node_affinity.is_some(), pod.terms()));
     let lists = (spec.tolerations.len(), spec.topology_spread_constraints.len(), affinity);
-    hash_of(&(amounts, scoring, pod.priority, texts, lists))
+    hash_of(&(amounts, scoring, before, texts, lists))
 }
 
 /// What can be told of a pod by its images: those that any node has, and then how many it has in all.
@@ -71,11 +94,10 @@ fn known_images<'p>(pod: &'p PodInfo, cluster: &Snapshot) -> (usize, Vec<&'p str
     (if known.is_empty() { 0 } else { pod.images().len() }, known)
 }
 
-/// True when scheduling cannot tell the two apart but by their namespace, labels, owner and images.
+/// True when scheduling cannot tell the two apart but by their priority, namespace, labels, owner and images.
 fn same_shape(one: &PodInfo, other: &PodInfo) -> bool {
     let (a, b) = (one.spec(), other.spec());
-    one.priority == other.priority
-        && one.requests == other.requests
+    one.requests == other.requests
         && one.requests_for_scoring == other.requests_for_scoring
         && one.ports == other.ports
         && a.node_name == b.node_name
@@ -86,12 +108,13 @@ fn same_shape(one: &PodInfo, other: &PodInfo) -> bool {
 }
 
 impl Shape {
-    pub(super) fn new(pod: Arc<PodInfo>, plan: &Plan) -> Self {
+    pub(super) fn new(pod: Arc<PodInfo>, plan: &Plan, cluster: &Snapshot) -> Self {
         let scaled = plan.scores.iter().filter_map(|kept| {
             let reverse = kept.by_max?;
             Some(Scaled { weight: kept.weight, reverse, raw: Vec::new(), some: 0 })
         });
         Self {
+            before: cluster.least_before(pod.priority),
             pod,
             codes: Vec::new(),
             refusals: Vec::new(),
@@ -107,7 +130,9 @@ impl Shape {
     }
 
     pub(super) fn fits(&self, pod: &PodInfo, cluster: &Snapshot) -> bool {
-        same_shape(&self.pod, pod) && known_images(&self.pod, cluster) == known_images(pod, cluster)
+        same_shape(&self.pod, pod)
+            && self.before == cluster.least_before(pod.priority)
+            && known_images(&self.pod, cluster) == known_images(pod, cluster)
     }
 
     /// A pod of this shape.
@@ -188,15 +213,14 @@ impl Shape {
             scaled.some = 0;
         }
         self.resize(cluster.len());
-        if cluster.has_promises() {
-            (0..cluster.len()).for_each(|at| self.look(at, local, cluster));
-        } else {
-            self.look_at_all(local, cluster.nodes());
+        self.look_at_all(local, cluster.nodes());
+        if self.before.is_some() {
+            cluster.promised_places().for_each(|at| self.look(at, local, cluster));
         }
         (0..self.blocks.len()).for_each(|block| self.find_best_of(block));
     }
 
-    /// What [`Self::look`] does, of all nodes, where no room is promised to anybody. A block at a time: the next plugin
+    /// What [`Self::look`] does, of all nodes, as if no room were promised to anybody. A block at a time: the next plugin
     /// finds in the processor's cache what the one before it has read.
     fn look_at_all(&mut self, local: &Local<'_>, nodes: &[Arc<NodeInfo>]) {
         let (mut fitting, mut scores) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
@@ -216,9 +240,8 @@ impl Shape {
                 let Some(score) = score else { continue };
                 scores.clear();
                 score.score_each(nodes, &fitting, &mut scores);
-                for (at, raw) in fitting.iter().zip(&scores) {
-                    scaled.raw[*at as usize] = *raw;
-                    scaled.some += usize::from(*raw != 0);
+                for (at, raw) in fitting.iter().zip(&scores).filter(|(_, raw)| **raw != 0) {
+                    scaled.set(*at as usize, *raw, nodes.len());
                 }
             }
         }
@@ -230,7 +253,6 @@ impl Shape {
             self.codes.resize(nodes, u16::MAX);
             self.totals.resize(nodes, OUT);
             self.blocks.resize(nodes.div_ceil(BLOCK), OUT);
-            self.scaled.iter_mut().for_each(|scaled| scaled.raw.resize(nodes, 0));
         }
     }
 
@@ -249,15 +271,14 @@ impl Shape {
     fn look(&mut self, at: usize, local: &Local<'_>, cluster: &Snapshot) {
         let node = &cluster.nodes()[at];
         let fitted = self.codes[at] == FITS;
-        let refusal = local.ask_for_any(self.pod.priority, node, cluster);
+        let refusal = local.ask_for_any(self.before, node, cluster);
         let fits = refusal.is_none();
         self.codes[at] = refusal.map_or(FITS, |refusal| self.code(refusal));
         self.totals[at] = if fits { local.total(node) } else { OUT };
         self.feasible = self.feasible - usize::from(fitted) + usize::from(fits);
         for (scaled, score) in self.scaled.iter_mut().zip(&local.scaled) {
             let raw = score.as_ref().filter(|_| fits).map_or(0, |score| score.score(node));
-            scaled.some = scaled.some - usize::from(scaled.raw[at] != 0) + usize::from(raw != 0);
-            scaled.raw[at] = raw;
+            scaled.set(at, raw, cluster.len());
         }
     }
 

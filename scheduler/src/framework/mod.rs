@@ -109,9 +109,8 @@ pub trait Plugin: Debug + Send + Sync {
 pub enum Reads {
     /// Anything: nothing is kept.
     Cluster,
-    /// The node, the pods on it, and of the incoming pod no more than its requests, priority, host ports, images,
-    /// tolerations, node selector, affinity, spread constraints and `spec.nodeName`. Scores are prepared without the
-    /// feasible nodes.
+    /// The node, the pods on it, and of the incoming pod no more than its requests, host ports, images, tolerations,
+    /// node selector, affinity, spread constraints and `spec.nodeName`. Scores are prepared without the feasible nodes.
     Node,
     /// The same, and on how many of how many nodes an image is.
     NodeAndImages,

@@ -174,6 +174,9 @@ impl Generator {
         if self.rarely(4) {
             object["metadata"]["labels"]["ordinal"] = json!(name);
         }
+        if self.rarely(4) {
+            object["spec"]["priority"] = json!(self.below(4));
+        }
         Arc::new(PodInfo::new(Arc::new(from(object))))
     }
 
