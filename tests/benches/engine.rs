@@ -13,7 +13,7 @@ use hdrhistogram::Histogram;
 use jiff::Timestamp;
 use objects::labels::Selector;
 use objects::views::{Node, Pod};
-use scheduler::cache::Cache;
+use scheduler::cache::{Cache, Owner};
 use scheduler::cycle::{self, Placement};
 use scheduler::engine::Engine;
 use scheduler::failure::Failure;
@@ -50,6 +50,8 @@ struct Row {
 const ROWS: &[Row] = &[
     Row { name: "basic", pod: basic, before: none, one_a_node: false, preempts: false },
     Row { name: "many deployments", pod: deployments, before: none, one_a_node: false, preempts: false },
+    Row { name: "requests of their own", pod: unlike, before: none, one_a_node: false, preempts: false },
+    Row { name: "many deployments, spread", pod: owned, before: none, one_a_node: false, preempts: false },
     Row { name: "spread, required", pod: spread, before: none, one_a_node: false, preempts: false },
     Row { name: "spread, preferred", pod: rather_spread, before: none, one_a_node: false, preempts: false },
     Row { name: "spread, default", pod: served, before: none, one_a_node: false, preempts: false },
@@ -127,6 +129,11 @@ impl Bench {
         }
         let selector = Selector::from_set(&[("app".to_owned(), "served".to_owned())].into());
         cache.snapshot_mut().selectors_mut().set_service("default", "served", Some(selector));
+        for app in (0..PODS / 10).map(|app| format!("app-{app}")) {
+            let selector = Selector::from_set(&[("app".to_owned(), app.clone())].into());
+            let owner = Owner { kind: "ReplicaSet", namespace: "default".to_owned(), name: app };
+            cache.snapshot_mut().selectors_mut().set_owner(owner, Some(selector));
+        }
         Self { profiles, cache, engine, random: Random::from_seed(1) }
     }
 
@@ -240,13 +247,29 @@ fn basic(_: usize) -> Value {
     pod("10m", json!({"app": "basic"}), json!({}))
 }
 
-/// Ten pods of each, with requests of their own.
+/// Ten pods of each, with labels and a priority of their own; requests of 40 sizes.
 fn deployments(at: usize) -> Value {
     pod(
         &format!("{}m", 1 + at / 10 % 40),
         json!({"app": format!("app-{}", at / 10)}),
         json!({"priority": at / 10}),
     )
+}
+
+/// Ten pods of each, which request what none before them did.
+fn unlike(at: usize) -> Value {
+    let mut pod = deployments(at);
+    pod["spec"]["containers"][0]["resources"]["requests"]["memory"] = json!(format!("{}Mi", 200 + at / 400));
+    pod
+}
+
+/// Ten pods of each, with an owner, so that they are spread by default.
+fn owned(at: usize) -> Value {
+    let mut pod = deployments(at);
+    let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("app-{}", at / 10),
+        "uid": "u", "controller": true});
+    pod["metadata"]["ownerReferences"] = json!([owner]);
+    pod
 }
 
 fn constraint(when: &str) -> Value {

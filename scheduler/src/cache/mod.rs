@@ -4,12 +4,14 @@
 //! failed bind takes it back, and [`ASSUMED_LIMIT`] after a bind that the watch never showed it expires. Owned by the
 //! scheduler's one task; a cycle borrows [`Snapshot`] and copies nothing. Upstream: `backend/cache`.
 
+mod gauge;
 mod journal;
 mod node;
 mod ports;
 mod selectors;
 mod snapshot;
 
+pub use gauge::Gauge;
 pub use journal::{Delta, Unread};
 pub(crate) use node::normal_image_name;
 pub use node::{Counting, NodeInfo, Resource, Scored};

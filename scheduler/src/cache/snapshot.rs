@@ -2,10 +2,10 @@
 //!
 //! One task owns the cache and runs the cycles, so the live state is the snapshot and no cycle copies it. Nodes are
 //! shared pointers that are changed in place while nobody else holds them; a clone (for a simulation) therefore costs
-//! a pointer a node, and pays for a node only when it changes it.
+//! a pointer and a gauge a node, and pays for a node only when it changes it.
 
 use super::journal::{Delta, Journal, Unread};
-use super::{NodeInfo, Selectors};
+use super::{Gauge, NodeInfo, Selectors};
 use crate::devices::Devices;
 use crate::framework::WakeupSet;
 use crate::groups::Groups;
@@ -23,6 +23,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     nodes: Vec<Arc<NodeInfo>>,
+    /// In the order of the nodes.
+    gauges: Vec<Gauge>,
     by_name: FxHashMap<NodeName, usize>,
     /// Pods that were promised room on a node which is still being made.
     nominated: FxHashMap<NodeName, Vec<Arc<PodInfo>>>,
@@ -47,6 +49,11 @@ impl Snapshot {
     /// All nodes. The order is that of their arrival until one is removed; it decides nothing.
     pub fn nodes(&self) -> &[Arc<NodeInfo>] {
         &self.nodes
+    }
+
+    /// How full each of [`Self::nodes`] is, in the same order.
+    pub fn gauges(&self) -> &[Gauge] {
+        &self.gauges
     }
 
     /// The number of nodes.
@@ -263,6 +270,7 @@ impl Snapshot {
         let Some(&at) = self.by_name.get(node) else { return false };
         // Copied first if a clone of the snapshot holds the node too; so below.
         Arc::make_mut(&mut self.nodes[at]).add_pod(pod.clone());
+        self.read_gauge(at);
         self.journal.note(|| Delta::PodAdded(at, pod.clone()));
         true
     }
@@ -271,6 +279,7 @@ impl Snapshot {
     pub(super) fn remove_pod(&mut self, node: &NodeName, uid: &Uid) -> bool {
         let Some(&at) = self.by_name.get(node) else { return false };
         if let Some(pod) = Arc::make_mut(&mut self.nodes[at]).remove_pod(uid) {
+            self.read_gauge(at);
             self.journal.note(|| Delta::PodRemoved(at, pod));
         }
         true
@@ -291,6 +300,7 @@ impl Snapshot {
             self.journal.note(|| Delta::PodAdded(at, pod.clone()));
         }
         self.by_name.insert(info.name.clone(), at);
+        self.gauges.push(Gauge::of(&info));
         self.nodes.push(Arc::new(info));
     }
 
@@ -304,6 +314,7 @@ impl Snapshot {
         }
         drop(before);
         Arc::make_mut(&mut self.nodes[at]).set_node(node);
+        self.read_gauge(at);
         if !same_images {
             let after = self.nodes[at].clone();
             self.count_images(&after, true);
@@ -313,12 +324,17 @@ impl Snapshot {
     pub(super) fn remove(&mut self, name: &NodeName) -> Option<Arc<NodeInfo>> {
         let at = self.by_name.remove(name)?;
         let info = self.nodes.swap_remove(at);
+        self.gauges.swap_remove(at);
         if let Some(moved) = self.nodes.get(at) {
             self.by_name.insert(moved.name.clone(), at);
         }
         self.count_images(&info, false);
         self.journal.note(|| Delta::Removed(at));
         Some(info)
+    }
+
+    fn read_gauge(&mut self, at: usize) {
+        self.gauges[at] = Gauge::of(&self.nodes[at]);
     }
 
     fn count_images(&mut self, info: &NodeInfo, add: bool) {

@@ -141,12 +141,45 @@ fn a_clone_of_the_snapshot_does_not_see_later_changes() {
 }
 
 #[test]
+fn gauges_say_what_the_nodes_say() {
+    let mut cache = with_nodes(&["a", "b", "c"]);
+    let told = |cache: &Cache| {
+        let snapshot = cache.snapshot();
+        let nodes: Vec<Gauge> = snapshot.nodes().iter().map(|node| Gauge::of(node)).collect();
+        assert_eq!(snapshot.gauges(), nodes);
+        nodes
+    };
+    let full = json!({
+        "spec": {"unschedulable": true, "taints": [{"key": "k", "effect": "NoSchedule"}]},
+        "status": {"allocatable": {"cpu": "1", "memory": "1Gi", "ephemeral-storage": "1Gi", "pods": "2"}},
+    });
+    let empty = told(&cache);
+    cache.assume(one_cpu("p"), "a".into());
+    assert_ne!(told(&cache), empty);
+    cache.upsert_pod(one_cpu("q"), "c".into());
+    let before = told(&cache);
+    cache.upsert_node(node("b", full).node);
+    assert_ne!(told(&cache), before);
+    cache.remove_node(&"a".into());
+    assert_eq!(told(&cache).len(), 2);
+    cache.remove_pod(&"q".into());
+    let gauge = cache.snapshot().gauges()[cache.snapshot().position("b").unwrap()];
+    told(&cache);
+    assert!(gauge.is_cordoned() && gauge.is_tainted() && gauge.has_room_for(&one_cpu("r")));
+    cache.assume(one_cpu("s"), "b".into());
+    let gauge = cache.snapshot().gauges()[cache.snapshot().position("b").unwrap()];
+    assert!(!gauge.has_room_for(&one_cpu("r")), "its one CPU is taken");
+}
+
+#[test]
 fn nominations_follow_the_pod() {
     let mut cache = with_nodes(&["a", "b"]);
     let snapshot = cache.snapshot_mut();
     snapshot.nominate(&one_cpu("p"), "a".into());
     snapshot.nominate(&one_cpu("p"), "b".into());
     assert_eq!((snapshot.nominated(&"a".into()).len(), snapshot.nominated(&"b".into()).len()), (0, 1));
+    assert_eq!((snapshot.least_before(0), snapshot.least_before(1)), (Some(0), None));
     snapshot.drop_nomination(&"p".into());
+    assert_eq!(snapshot.least_before(0), None);
     assert_eq!((snapshot.nominated(&"b".into()).len(), snapshot.promised_to(&"p".into())), (0, None));
 }

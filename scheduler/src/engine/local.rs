@@ -141,12 +141,12 @@ impl<'a> Local<'a> {
     /// who refused each of the others, and why.
     pub(super) fn ask_each(
         &self,
-        nodes: &[Arc<NodeInfo>],
+        cluster: &Snapshot,
         left: &mut Vec<At>,
     ) -> Vec<(At, (&'static str, Verdict))> {
         let (mut refused, mut refusals) = (Vec::new(), Vec::new());
         for (name, check) in &self.checks {
-            check.check_each(nodes, left, &mut refused);
+            check.check_each(cluster, left, &mut refused);
             refusals.extend(refused.drain(..).map(|(at, verdict)| (at, (*name, verdict))));
         }
         refusals
@@ -160,14 +160,14 @@ impl<'a> Local<'a> {
     /// The same of several nodes, added to what they have. `scores` is for the moment.
     pub(super) fn add_totals(
         &self,
-        nodes: &[Arc<NodeInfo>],
+        cluster: &Snapshot,
         at: &[At],
         totals: &mut [i32],
         scores: &mut Vec<i64>,
     ) {
         for (score, weight) in &self.scores {
             scores.clear();
-            score.score_each(nodes, at, scores);
+            score.score_each(cluster, at, scores);
             for (at, score) in at.iter().zip(scores.iter()) {
                 totals[*at as usize] += weighted(*score, *weight);
             }

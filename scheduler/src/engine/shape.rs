@@ -8,7 +8,7 @@ use super::local::Local;
 use super::log::{Log, Mark, Stale, What};
 use super::plan::Plan;
 use super::tables::{At, hash_of};
-use crate::cache::{NodeInfo, Snapshot};
+use crate::cache::Snapshot;
 use crate::failure::Rejections;
 use crate::framework::{Profile, Verdict};
 use crate::pod::PodInfo;
@@ -21,6 +21,9 @@ pub(super) const FITS: u16 = 0;
 pub(super) const OUT: i32 = i32::MIN;
 /// Nodes in a block whose best total is kept.
 const BLOCK: usize = if cfg!(test) { 8 } else { 64 };
+
+/// Changed nodes from which on they are asked together.
+const MANY: usize = 8;
 
 /// One shape of pods under one profile.
 #[derive(Debug)]
@@ -193,8 +196,11 @@ impl Shape {
             Stale::All => self.fill(&local, cluster),
             Stale::Some(some) => {
                 self.resize(cluster.len());
-                for (at, _) in some.iter().filter(|(_, what)| *what != What::Versions) {
-                    self.look_again(*at, &local, cluster);
+                let changed = some.iter().filter(|(_, what)| *what != What::Versions).map(|(at, _)| *at);
+                if some.len() < MANY {
+                    changed.for_each(|at| self.look_again(at, &local, cluster));
+                } else {
+                    self.look_at_many_again(changed.collect(), &local, cluster);
                 }
             }
         }
@@ -213,36 +219,69 @@ impl Shape {
             scaled.some = 0;
         }
         self.resize(cluster.len());
-        self.look_at_all(local, cluster.nodes());
+        let (mut places, mut scores) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
+        for block in 0..self.blocks.len() {
+            places.clear();
+            places.extend(self.block(block).map(super::place));
+            self.look_at_each(&mut places, &mut scores, local, cluster);
+        }
         if self.before.is_some() {
             cluster.promised_places().for_each(|at| self.look(at, local, cluster));
         }
         (0..self.blocks.len()).for_each(|block| self.find_best_of(block));
     }
 
-    /// What [`Self::look`] does, of all nodes, as if no room were promised to anybody. A block at a time: the next plugin
-    /// finds in the processor's cache what the one before it has read.
-    fn look_at_all(&mut self, local: &Local<'_>, nodes: &[Arc<NodeInfo>]) {
-        let (mut fitting, mut scores) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
-        for block in 0..self.blocks.len() {
-            fitting.clear();
-            fitting.extend(self.block(block).map(super::place));
-            for (at, refusal) in local.ask_each(nodes, &mut fitting) {
-                self.codes[at as usize] = self.code(refusal);
-            }
-            for at in &fitting {
-                self.codes[*at as usize] = FITS;
-                self.totals[*at as usize] = 0;
-            }
-            self.feasible += fitting.len();
-            local.add_totals(nodes, &fitting, &mut self.totals, &mut scores);
-            for (scaled, score) in self.scaled.iter_mut().zip(&local.scaled) {
-                let Some(score) = score else { continue };
-                scores.clear();
-                score.score_each(nodes, &fitting, &mut scores);
-                for (at, raw) in fitting.iter().zip(&scores).filter(|(_, raw)| **raw != 0) {
-                    scaled.set(*at as usize, *raw, nodes.len());
-                }
+    /// What [`Self::look_again`] does, of many nodes, some perhaps twice.
+    fn look_at_many_again(&mut self, mut changed: Vec<At>, local: &Local<'_>, cluster: &Snapshot) {
+        changed.sort_unstable();
+        changed.dedup();
+        let (mut places, mut scores) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
+        for some in changed.chunks(BLOCK) {
+            places.clear();
+            places.extend_from_slice(some);
+            self.look_at_each(&mut places, &mut scores, local, cluster);
+        }
+        if self.before.is_some() {
+            let promised = |at: &At| !cluster.nominated(&cluster.nodes()[*at as usize].name).is_empty();
+            let promised = changed.iter().filter(|at| promised(at));
+            promised.for_each(|at| self.look(*at as usize, local, cluster));
+        }
+        let block = |at: &At| *at as usize / BLOCK;
+        changed
+            .chunk_by(|one, next| block(one) == block(next))
+            .for_each(|at| self.find_best_of(block(&at[0])));
+    }
+
+    /// What [`Self::look`] does, of up to a block of different nodes, as if no room were promised to anybody. The next
+    /// plugin finds in the processor's cache what the one before it has read. Leaves those that fit in `places`;
+    /// `scores` is for the moment.
+    fn look_at_each(
+        &mut self,
+        places: &mut Vec<At>,
+        scores: &mut Vec<i64>,
+        local: &Local<'_>,
+        cluster: &Snapshot,
+    ) {
+        for at in places.iter().map(|at| *at as usize) {
+            self.feasible -= usize::from(self.codes[at] == FITS);
+            self.totals[at] = OUT;
+            self.scaled.iter_mut().for_each(|scaled| scaled.set(at, 0, cluster.len()));
+        }
+        for (at, refusal) in local.ask_each(cluster, places) {
+            self.codes[at as usize] = self.code(refusal);
+        }
+        for at in &*places {
+            self.codes[*at as usize] = FITS;
+            self.totals[*at as usize] = 0;
+        }
+        self.feasible += places.len();
+        local.add_totals(cluster, places, &mut self.totals, scores);
+        for (scaled, score) in self.scaled.iter_mut().zip(&local.scaled) {
+            let Some(score) = score else { continue };
+            scores.clear();
+            score.score_each(cluster, places, scores);
+            for (at, raw) in places.iter().zip(&*scores).filter(|(_, raw)| **raw != 0) {
+                scaled.set(*at as usize, *raw, cluster.len());
             }
         }
     }

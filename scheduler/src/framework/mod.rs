@@ -19,7 +19,7 @@ pub use profile::{EXTENDER, Enabled, Points, Profile, Profiles};
 pub use verdict::{Reason, Verdict, Why};
 pub use wakeup::{Change, Subject, Wakeup, WakeupSet};
 
-use crate::cache::{NodeInfo, Snapshot};
+use crate::cache::{Gauge, NodeInfo, Snapshot};
 use crate::pod::{NodeName, PodInfo};
 use crate::preempt::{Attempt, Room, Rooms};
 use jiff::Timestamp;
@@ -185,15 +185,10 @@ pub trait NodeCheck: Debug + Send + Sync {
     /// May the pod run on this node.
     fn check(&self, node: &NodeInfo) -> Verdict;
 
-    /// Asks about many nodes at once: of the places in `left` those that fit stay, the others go to `refused`.
-    fn check_each(&self, nodes: &[Arc<NodeInfo>], left: &mut Vec<u32>, refused: &mut Vec<(u32, Verdict)>) {
-        left.retain(|at| match self.check(&nodes[*at as usize]) {
-            Verdict::Fits => true,
-            refusal => {
-                refused.push((*at, refusal));
-                false
-            }
-        });
+    /// Asks about many nodes of the cluster that it was prepared with: of the places in `left` those that fit stay, the
+    /// others go to `refused`. For those that can tell most of it by the gauges: [`check_doubtful`].
+    fn check_each(&self, cluster: &Snapshot, left: &mut Vec<u32>, refused: &mut Vec<(u32, Verdict)>) {
+        check_doubtful(self, cluster, |_| true, left, refused);
     }
 
     /// A copy for a dry run, for checks that keep something about other pods. `None`: shared as it is.
@@ -206,6 +201,30 @@ pub trait NodeCheck: Debug + Send + Sync {
 
     /// In a dry run `pod` was taken off `node`, whose state no longer contains it.
     fn pod_removed(&mut self, _pod: &PodInfo, _node: &NodeInfo) {}
+}
+
+/// What [`NodeCheck::check_each`] does, where nodes whose gauge leaves no doubt are known to fit.
+pub fn check_doubtful<C: NodeCheck + ?Sized>(
+    check: &C,
+    cluster: &Snapshot,
+    doubt: impl Fn(&Gauge) -> bool,
+    left: &mut Vec<u32>,
+    refused: &mut Vec<(u32, Verdict)>,
+) {
+    let (nodes, gauges) = (cluster.nodes(), cluster.gauges());
+    left.retain(|at| {
+        let place = *at as usize;
+        if !doubt(&gauges[place]) {
+            return true;
+        }
+        match check.check(&nodes[place]) {
+            Verdict::Fits => true,
+            refusal => {
+                refused.push((*at, refusal));
+                false
+            }
+        }
+    });
 }
 
 /// Ranks the nodes on which a pod can run.
@@ -229,9 +248,9 @@ pub trait NodeScore: Debug + Send + Sync {
     /// The raw score of this node.
     fn score(&self, node: &NodeInfo) -> i64;
 
-    /// Adds to `scores` the raw scores of the nodes at these places.
-    fn score_each(&self, nodes: &[Arc<NodeInfo>], places: &[u32], scores: &mut Vec<i64>) {
-        scores.extend(places.iter().map(|at| self.score(&nodes[*at as usize])));
+    /// Adds to `scores` the raw scores of the nodes at these places of the cluster that it was prepared with.
+    fn score_each(&self, cluster: &Snapshot, places: &[u32], scores: &mut Vec<i64>) {
+        scores.extend(places.iter().map(|at| self.score(&cluster.nodes()[*at as usize])));
     }
 
     /// Brings the raw scores of all feasible nodes (same order) into 0..=[`MAX_NODE_SCORE`].

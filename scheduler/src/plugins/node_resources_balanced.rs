@@ -2,7 +2,7 @@
 
 use super::ScoredResource;
 use super::args::NodeResourcesBalancedAllocationArgs;
-use crate::cache::{Counting, NodeInfo, Resource, Snapshot};
+use crate::cache::{Counting, Gauge, NodeInfo, Resource, Snapshot};
 use crate::devices::Stock;
 use crate::framework::{MAX_NODE_SCORE, NodeScore, Plugin, Reads, Scale, Score};
 use crate::pod::PodInfo;
@@ -69,11 +69,30 @@ struct Balance<'a> {
 }
 
 impl NodeScore for Balance<'_> {
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "upstream's arithmetic")]
     fn score(&self, node: &NodeInfo) -> i64 {
-        let used = |resource: &Resource| {
+        self.worth(|resource| {
             let by_class = || self.stock.as_ref()?.with_pod(resource, self.pod, node);
-            let (room, used) = node.with_pod(resource, self.pod, Counting::Real).or_else(by_class)?;
+            node.with_pod(resource, self.pod, Counting::Real).or_else(by_class)
+        })
+    }
+
+    fn score_each(&self, cluster: &Snapshot, places: &[u32], scores: &mut Vec<i64>) {
+        if !Gauge::shows_all_of(self.pod) {
+            return scores.extend(places.iter().map(|at| self.score(&cluster.nodes()[*at as usize])));
+        }
+        let gauges = places.iter().map(|at| &cluster.gauges()[*at as usize]);
+        scores.extend(
+            gauges.map(|gauge| self.worth(|resource| gauge.with_pod(resource, self.pod, Counting::Real))),
+        );
+    }
+}
+
+impl Balance<'_> {
+    /// The score of a node that has this much, and this much taken, of each resource that counts.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "upstream's arithmetic")]
+    fn worth(&self, with_pod: impl Fn(&Resource) -> Option<(i64, i64)>) -> i64 {
+        let used = |resource: &Resource| {
+            let (room, used) = with_pod(resource)?;
             Some((used as f64 / room as f64).min(1.0))
         };
         let worth = |fractions: &[f64]| ((1.0 - deviation(fractions)) * MAX_NODE_SCORE as f64) as i64;

@@ -3,11 +3,11 @@
 //! that the node does not have, and for which a DeviceClass stands, is left to DynamicResources.
 
 use super::args::{NodeResourcesFitArgs, ResourceSpec, ScoringStrategyType, UtilizationShapePoint};
-use crate::cache::{Counting, NodeInfo, Resource, Snapshot};
+use crate::cache::{Counting, Gauge, NodeInfo, Resource, Snapshot};
 use crate::devices::{Stock, stands_for};
 use crate::framework::{
     Change, Filter, ForPod, Lack, MAX_NODE_SCORE, NodeCheck, NodeScore, Plugin, Reads, Reason, Scale, Score,
-    Space, Subject, Verdict, Wakeup,
+    Space, Subject, Verdict, Wakeup, check_doubtful,
 };
 use crate::pod::PodInfo;
 use crate::related::Related;
@@ -190,6 +190,11 @@ impl NodeCheck for Check<'_> {
     fn check(&self, node: &NodeInfo) -> Verdict {
         self.verdict(&node.requested, &node.allocatable)
     }
+
+    fn check_each(&self, cluster: &Snapshot, left: &mut Vec<u32>, refused: &mut Vec<(u32, Verdict)>) {
+        let shown = Gauge::shows_all_of(self.pod);
+        check_doubtful(self, cluster, |gauge| !shown || !gauge.has_room_for(self.pod), left, refused);
+    }
 }
 
 impl Check<'_> {
@@ -269,11 +274,29 @@ struct Fullness<'a> {
 
 impl NodeScore for Fullness<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
+        self.worth(|resource| {
+            let by_class = || self.stock.as_ref()?.with_pod(resource, self.pod, node);
+            node.with_pod(resource, self.pod, Counting::NonZero).or_else(by_class)
+        })
+    }
+
+    fn score_each(&self, cluster: &Snapshot, places: &[u32], scores: &mut Vec<i64>) {
+        if !Gauge::shows_all_of(self.pod) {
+            return scores.extend(places.iter().map(|at| self.score(&cluster.nodes()[*at as usize])));
+        }
+        let gauges = places.iter().map(|at| &cluster.gauges()[*at as usize]);
+        scores.extend(
+            gauges.map(|gauge| self.worth(|resource| gauge.with_pod(resource, self.pod, Counting::NonZero))),
+        );
+    }
+}
+
+impl Fullness<'_> {
+    /// The score of a node that has this much, and this much taken, of each resource that counts.
+    fn worth(&self, with_pod: impl Fn(&Resource) -> Option<(i64, i64)>) -> i64 {
         let (mut sum, mut weights) = (0, 0);
         for ScoredResource { resource, weight } in &self.plugin.resources {
-            let by_class = || self.stock.as_ref()?.with_pod(resource, self.pod, node);
-            let counted = node.with_pod(resource, self.pod, Counting::NonZero).or_else(by_class);
-            let Some((room, used)) = counted else { continue };
+            let Some((room, used)) = with_pod(resource) else { continue };
             let score = match &self.plugin.strategy {
                 Strategy::LeastAllocated if used > room => 0,
                 Strategy::LeastAllocated => (room - used) * MAX_NODE_SCORE / room,

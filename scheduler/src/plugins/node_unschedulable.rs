@@ -1,7 +1,7 @@
 //! Refuses cordoned nodes, unless the pod tolerates `node.kubernetes.io/unschedulable:NoSchedule`.
 
-use crate::cache::{NodeInfo, Snapshot};
-use crate::framework::{Change, Filter, ForPod, NodeCheck, Plugin, Reads, Verdict, Wakeup};
+use crate::cache::{Gauge, NodeInfo, Snapshot};
+use crate::framework::{Change, Filter, ForPod, NodeCheck, Plugin, Reads, Verdict, Wakeup, check_doubtful};
 use crate::pod::PodInfo;
 use k8s_openapi::api::core::v1::Taint;
 use objects::taints;
@@ -58,6 +58,10 @@ impl NodeCheck for Check {
             return Verdict::Never("node(s) were unschedulable".into());
         }
         Verdict::Fits
+    }
+
+    fn check_each(&self, cluster: &Snapshot, left: &mut Vec<u32>, refused: &mut Vec<(u32, Verdict)>) {
+        check_doubtful(self, cluster, Gauge::is_cordoned, left, refused);
     }
 }
 

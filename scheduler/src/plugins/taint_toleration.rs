@@ -1,10 +1,10 @@
 //! Refuses nodes with NoSchedule or NoExecute taints that the pod does not tolerate, and prefers those with fewer
 //! untolerated PreferNoSchedule taints.
 
-use crate::cache::{NodeInfo, Snapshot};
+use crate::cache::{Gauge, NodeInfo, Snapshot};
 use crate::framework::{
     Change, Filter, ForPod, NodeCheck, NodeScore, Plugin, Reads, Scale, Score, Verdict, Wakeup,
-    normalise_by_max,
+    check_doubtful, normalise_by_max,
 };
 use crate::pod::PodInfo;
 use k8s_openapi::api::core::v1::Toleration;
@@ -59,6 +59,10 @@ impl NodeCheck for Check<'_> {
             Some(_) => Verdict::Never("node(s) had untolerated taint(s)".into()),
         }
     }
+
+    fn check_each(&self, cluster: &Snapshot, left: &mut Vec<u32>, refused: &mut Vec<(u32, Verdict)>) {
+        check_doubtful(self, cluster, Gauge::is_tainted, left, refused);
+    }
 }
 
 impl Score for TaintToleration {
@@ -91,6 +95,12 @@ impl NodeScore for Untolerated<'_> {
                 && !self.tolerations.iter().any(|toleration| taints::tolerates(toleration, taint))
         });
         i64::try_from(untolerated.count()).unwrap_or(i64::MAX)
+    }
+
+    fn score_each(&self, cluster: &Snapshot, places: &[u32], scores: &mut Vec<i64>) {
+        let (nodes, gauges) = (cluster.nodes(), cluster.gauges());
+        let places = places.iter().map(|at| *at as usize);
+        scores.extend(places.map(|at| if gauges[at].is_tainted() { self.score(&nodes[at]) } else { 0 }));
     }
 
     fn normalise(&self, scores: &mut [i64], _: &[&NodeInfo]) {

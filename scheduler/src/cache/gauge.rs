@@ -1,0 +1,85 @@
+//! How full each node is, in one short row a node: what most filters and scores look at when every node is asked, one
+//! row after the other, without a step to the node itself.
+//!
+//! Promise: a gauge says what the [`NodeInfo`] at its place says, of the resources that every node has.
+
+use super::node::with_pod;
+use super::{Counting, NodeInfo, Resource, Scored};
+use crate::pod::PodInfo;
+use objects::resources::Resources;
+
+/// How full one node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gauge {
+    room: Basic,
+    requested: Basic,
+    for_scoring: Scored,
+    cordoned: bool,
+    tainted: bool,
+}
+
+/// The resources that every node has, as in [`Resources`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Basic {
+    milli_cpu: i64,
+    memory: i64,
+    ephemeral: i64,
+    pods: i64,
+}
+
+impl Gauge {
+    /// The gauge of a node.
+    pub(super) fn of(node: &NodeInfo) -> Self {
+        Self {
+            room: Basic::of(&node.allocatable),
+            requested: Basic::of(&node.requested),
+            for_scoring: node.requested_for_scoring,
+            cordoned: node.is_cordoned(),
+            tainted: !node.taints().is_empty(),
+        }
+    }
+
+    /// True when all that a pod requests is on the gauge.
+    pub fn shows_all_of(pod: &PodInfo) -> bool {
+        pod.requests.scalars.is_empty()
+    }
+
+    /// True when the node has room for such a pod.
+    pub fn has_room_for(&self, pod: &PodInfo) -> bool {
+        let Self { room, requested, .. } = self;
+        let wanted = &pod.requests;
+        let enough = |wanted: i64, requested: i64, room: i64| wanted <= 0 || wanted <= room - requested;
+        requested.pods < room.pods
+            && enough(wanted.milli_cpu, requested.milli_cpu, room.milli_cpu)
+            && enough(wanted.memory, requested.memory, room.memory)
+            && enough(wanted.ephemeral, requested.ephemeral, room.ephemeral)
+    }
+
+    /// What [`NodeInfo::with_pod`] answers for such a pod.
+    pub fn with_pod(&self, resource: &Resource, pod: &PodInfo, counting: Counting) -> Option<(i64, i64)> {
+        let amount = |of: &Basic| match resource {
+            Resource::Cpu => of.milli_cpu,
+            Resource::Memory => of.memory,
+            Resource::Ephemeral => of.ephemeral,
+            Resource::Scalar(_) => 0,
+        };
+        with_pod((amount(&self.room), amount(&self.requested), self.for_scoring), resource, pod, counting)
+    }
+
+    /// `spec.unschedulable`.
+    pub fn is_cordoned(&self) -> bool {
+        self.cordoned
+    }
+
+    /// True when there is a taint.
+    pub fn is_tainted(&self) -> bool {
+        self.tainted
+    }
+}
+
+impl Basic {
+    fn of(resources: &Resources) -> Self {
+        let Resources { milli_cpu, memory, ephemeral, pods, .. } = *resources;
+        Self { milli_cpu, memory, ephemeral, pods }
+    }
+}
