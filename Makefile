@@ -12,7 +12,7 @@ PACKAGES_UP := containerd:containerd runc:runc iptables:iptables ip:iproute2 /us
 PACKAGES_TEST := $(PACKAGES_UP) busybox:busybox-static socat:socat nft:nftables linux.uml:user-mode-linux kmod:kmod \
 	qemu-system-x86_64:qemu-system-x86 strip:binutils
 
-.PHONY: help up build test lint bench bench-dns bench-proxy bench-scheduler fuzz-scheduler needs-up needs-test golden
+.PHONY: help up build image test lint bench bench-dns bench-proxy bench-scheduler fuzz-scheduler needs-up needs-test golden
 help:
 	@grep -E '^[a-z-]+: *.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 18
 
@@ -21,6 +21,10 @@ up: needs-up build ## a running cluster: API server, scheduler, controllers, nod
 
 build: ## the release binary, target/release/steersman
 	cargo build --release -p steersman
+
+IMAGE ?= localhost/steersman:0.1.0
+image: build ## target/steersman.tar: the release binary as a container image, which charts/steersman runs
+	charts/image.sh target/release/steersman $(IMAGE) target/steersman.tar
 
 test: needs-test lint ## unit, conformance, simulation, crash, end-to-end and tidy tests
 	cargo build -p steersman

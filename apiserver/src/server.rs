@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 
 use crate::authn::User;
 use crate::authn::token::{Bound, ISSUER, Named, Tokens};
+use crate::authz::roles::Roles;
 use crate::config::Config;
 use crate::discovery::Documents;
 use crate::http::limits::Limits;
@@ -39,6 +40,7 @@ pub(crate) struct Server {
     pub tasks: Tasks,
     pub readiness: Readiness,
     pub limits: Limits,
+    pub roles: Roles,
     pub metrics: Metrics,
     /// What components of the same process show.
     pub pages: Pages,

@@ -76,6 +76,7 @@ impl Apiserver {
             allocations,
             readiness: Readiness::new(),
             limits: Default::default(),
+            roles: Default::default(),
             kubelet_client: OnceLock::new(),
             components_here: Default::default(),
             token_key: OnceLock::new(),

@@ -81,6 +81,11 @@ pub(crate) struct Up {
     #[arg(long, value_name = "IP:PORT", conflicts_with = "nodes_only")]
     pub(crate) dns_listen: Option<SocketAddr>,
 
+    /// Leave cluster DNS to somebody else, such as the chart's Deployment. Pods are told the address of the Service
+    /// kube-system/kube-dns, or the tenth of the service range where there is none yet.
+    #[arg(long, conflicts_with_all = ["nodes_only", "dns_listen"])]
+    pub(crate) disable_dns: bool,
+
     /// What programs Services on this machine. Where nothing can, they are left alone, and the log says so.
     #[arg(long, value_name = "MODE", value_enum, default_value_t = ProxyMode::Auto)]
     pub(crate) proxy_mode: ProxyMode,

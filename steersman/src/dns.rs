@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use addons::dns::{Config, Dns, StartError, Surroundings, Zone, address, publish};
+use addons::dns::{Config, Dns, StartError, Surroundings, Zone, address, publish, withdraw};
 use anyhow::{Context as _, bail};
 use component::random::Random;
 
@@ -55,6 +55,10 @@ pub(crate) async fn start(
         let service = address(client).await.context("cannot read the Service of the cluster's DNS")?;
         return Ok(service.map(|service| ClusterDns { service, server: None }));
     };
+    if args.disable_dns {
+        let service = withdraw(client).await.context("cannot leave the cluster's DNS to somebody else")?;
+        return Ok(Some(ClusterDns { service, server: None }));
+    }
     let Some(listen) = args.dns_listen.or_else(|| bridge.map(|bridge| SocketAddr::new(bridge, PORT))) else {
         return Ok(None);
     };

@@ -19,6 +19,7 @@ mod node_loss;
 mod protobuf;
 mod requests;
 mod resource_metrics;
+mod rights;
 mod rolling_update;
 mod scheduling;
 mod simulate;

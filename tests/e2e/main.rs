@@ -5,6 +5,7 @@
 
 mod bad_starts;
 mod cluster;
+mod in_pods;
 mod names;
 mod nodes;
 mod policies;

@@ -235,13 +235,13 @@ impl Drop for Machines {
 }
 
 /// What a panicking test leaves is told of, not hidden behind a second panic.
-fn remove(folder: &Path) {
+pub(crate) fn remove(folder: &Path) {
     if let Err(error) = std::fs::remove_dir_all(folder) {
         eprintln!("{} stays: {error}", folder.display());
     }
 }
 
-fn ip(arguments: &[&str]) {
+pub(crate) fn ip(arguments: &[&str]) {
     output(arguments);
 }
 

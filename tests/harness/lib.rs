@@ -4,6 +4,7 @@
 //! registry, `eventually` waits on state and never on time; `bench` prints figures, `wire` is a lean client for load.
 
 pub mod bench;
+pub mod chart;
 pub mod cluster;
 pub mod cpio;
 pub mod eventually;

@@ -24,7 +24,7 @@ pub use cache::Limits;
 pub use index::Index;
 pub use listen::ListenError;
 pub use lookup::{Answer, lookup};
-pub use publish::{PublishError, address, publish};
+pub use publish::{PublishError, address, publish, withdraw};
 pub use resolv_conf::ReadError;
 pub use run::{Config, Dns, StartError, Surroundings, Upstreams};
 pub use zone::{DEFAULT_TTL, Pods, Zone};

@@ -18,7 +18,8 @@ const NAME: &str = "kube-dns";
 /// Which address of the service range is the DNS server's (kubeadm's choice).
 const POSITION: u8 = 10;
 
-/// The writer's name on the slice.
+/// The label of a slice that names its writer, and our name there.
+const WRITER: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGED_BY: &str = "dns.steersman";
 
 /// The DNS Service cannot be written.
@@ -57,14 +58,36 @@ pub async fn publish(client: &Client, at: SocketAddr) -> Result<IpAddr, PublishE
         }
         services.delete(NAME, &DeleteParams::default()).await.map_err(PublishError::Service)?;
     }
-    let kubernetes = Api::<Service>::namespaced(client.clone(), "default").get("kubernetes").await;
-    let spec = kubernetes.map_err(PublishError::Range)?.spec.unwrap_or_default();
-    let first = spec.cluster_ip.as_deref().and_then(|address| address.parse().ok());
-    let address = tenth(first.ok_or(PublishError::NoAddress)?);
+    let address = usual(client).await?;
     let service: Service = serde_json::from_value(service(address)).expect("a Service");
     services.create(&PostParams::default(), &service).await.map_err(PublishError::Service)?;
     endpoints(client, at).await?;
     Ok(address)
+}
+
+/// Takes back what `publish` wrote, so that somebody else can bring the Service; answers the address that pods use:
+/// that of the Service if there is one, else the tenth of the service range.
+///
+/// # Errors
+///
+/// When the API server refuses.
+pub async fn withdraw(client: &Client) -> Result<IpAddr, PublishError> {
+    let slices = Api::<EndpointSlice>::namespaced(client.clone(), NAMESPACE);
+    let ours = slices.get_opt(NAME).await.map_err(PublishError::Endpoints)?.filter(is_ours);
+    if ours.is_some() {
+        let services = Api::<Service>::namespaced(client.clone(), NAMESPACE);
+        services.delete(NAME, &DeleteParams::default()).await.map_err(PublishError::Service)?;
+        slices.delete(NAME, &DeleteParams::default()).await.map_err(PublishError::Endpoints)?;
+    }
+    match address(client).await? {
+        Some(address) => Ok(address),
+        None => usual(client).await,
+    }
+}
+
+fn is_ours(slice: &EndpointSlice) -> bool {
+    let labels = slice.metadata.labels.as_ref();
+    labels.and_then(|labels| labels.get(WRITER)).is_some_and(|writer| writer == MANAGED_BY)
 }
 
 /// The address that pods use, where somebody runs a DNS server: that of the Service `kube-dns`.
@@ -89,6 +112,14 @@ async fn endpoints(client: &Client, at: SocketAddr) -> Result<(), PublishError> 
         slices.create(&PostParams::default(), &slice).await.map_err(PublishError::Endpoints)?;
     }
     Ok(())
+}
+
+/// The address that everybody expects.
+async fn usual(client: &Client) -> Result<IpAddr, PublishError> {
+    let kubernetes = Api::<Service>::namespaced(client.clone(), "default").get("kubernetes").await;
+    let spec = kubernetes.map_err(PublishError::Range)?.spec.unwrap_or_default();
+    let first = spec.cluster_ip.as_deref().and_then(|address| address.parse().ok());
+    Ok(tenth(first.ok_or(PublishError::NoAddress)?))
 }
 
 /// The tenth address of the range whose first one is given.
@@ -123,7 +154,7 @@ fn slice(at: SocketAddr) -> Value {
             "name": NAME, "namespace": NAMESPACE,
             "labels": {
                 "kubernetes.io/service-name": NAME,
-                "endpointslice.kubernetes.io/managed-by": MANAGED_BY,
+                (WRITER): MANAGED_BY,
                 "k8s-app": NAME,
             },
         },

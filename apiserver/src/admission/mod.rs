@@ -5,6 +5,7 @@
 
 mod default_ingress_class;
 mod default_tolerations;
+mod escalation;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod new_nodes;
@@ -57,6 +58,7 @@ pub(crate) fn validate(attributes: &Attributes<'_>, object: &Value) -> ApiResult
     if attributes.verb == Verb::Delete {
         return namespace_lifecycle::admit(attributes, object);
     }
+    escalation::validate(attributes, object)?;
     pod_security::validate(attributes, object)?;
     pod_groups::validate(attributes, object)?;
     storage::validate(attributes, object)?;

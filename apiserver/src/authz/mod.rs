@@ -1,14 +1,19 @@
 //! Who may do what.
 //!
 //! Promise: `system:masters` may do everything, the components of the control plane and nodes do their work,
-//! anybody may ask for health and version, anybody authenticated may read discovery; all else is refused.
-//! Roles and bindings are not read yet.
+//! anybody may ask for health and version, anybody authenticated may read discovery, everybody may do what roles and
+//! bindings grant; all else is refused.
 
+pub(crate) mod roles;
+pub(crate) mod rules;
+
+use self::roles::Policy;
+use self::rules::Act;
 use crate::authn::{AUTHENTICATED, MASTERS, User};
 use crate::http::route::{ResourcePath, Target, Verb};
 use crate::status::{ApiError, ApiResult};
 
-/// Components whose whole work is the API. Their rights become roles with RBAC.
+/// Components whose whole work is the API; no role narrows what they may do.
 const COMPONENTS: [&str; 4] =
     ["system:kube-scheduler", "system:kube-controller-manager", "system:apiserver", "system:kube-proxy"];
 /// The group of node agents.
@@ -18,9 +23,16 @@ const PUBLIC: [&str; 5] = ["/healthz", "/livez", "/readyz", "/version", "/versio
 /// What everybody with an identity may read (`system:discovery`).
 const DISCOVERY: [&str; 5] = ["/api", "/apis", "/openapi", "/.well-known", "/openid"];
 
-/// Refuses with upstream's text, or lets pass.
-pub fn authorize(user: &User, target: &Target, verb: Verb) -> ApiResult<()> {
-    if allowed(user, target, verb) {
+/// Refuses with upstream's text, or lets pass. The policy is only asked for where it decides.
+pub(crate) fn authorize<P: AsRef<Policy>>(
+    user: &User,
+    target: &Target,
+    verb: Verb,
+    policy: impl FnOnce() -> P,
+) -> ApiResult<()> {
+    if by_identity(user, target, verb)
+        || policy().as_ref().allows(user, &act(target, verb.as_str())).is_some()
+    {
         return Ok(());
     }
     Err(match target {
@@ -32,8 +44,8 @@ pub fn authorize(user: &User, target: &Target, verb: Verb) -> ApiResult<()> {
     })
 }
 
-/// Whether the user may.
-pub fn allowed(user: &User, target: &Target, verb: Verb) -> bool {
+/// Whether who the user is decides it already.
+pub(crate) fn by_identity(user: &User, target: &Target, verb: Verb) -> bool {
     if user.is_in(MASTERS) {
         return true;
     }
@@ -45,6 +57,27 @@ pub fn allowed(user: &User, target: &Target, verb: Verb) -> bool {
             let known = user.is_in(AUTHENTICATED) && DISCOVERY.iter().any(|d| is_under(path, d));
             reads && (public || known || is_component(user))
         }
+    }
+}
+
+/// Whether no role limits what the user may grant to others.
+pub(crate) fn is_unlimited(user: &User) -> bool {
+    user.is_in(MASTERS) || is_component(user)
+}
+
+/// What roles are asked. `verb` is the verb as it was named, which may be one that no request has (`use`, `bind`).
+pub(crate) fn act<'a>(target: &'a Target, verb: &'a str) -> Act<'a> {
+    match target {
+        Target::Path(path) => Act { verb, path: Some(path), ..Act::default() },
+        Target::Resource(path) => Act {
+            verb,
+            namespace: &path.namespace,
+            group: &path.group,
+            resource: &path.resource,
+            subresource: &path.subresource,
+            name: &path.name,
+            path: None,
+        },
     }
 }
 
@@ -99,8 +132,11 @@ fn path_verb(verb: Verb) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
     use http::Method;
+
+    use super::*;
 
     fn ask(user: &User, method: Method, path: &str) -> ApiResult<()> {
         let target = Target::parse(&method, path, false);
@@ -108,7 +144,7 @@ mod tests {
             Target::Resource(path) => path.verb,
             Target::Path(_) => Verb::Get,
         };
-        authorize(user, &target, verb)
+        authorize(user, &target, verb, Arc::<Policy>::default)
     }
 
     #[test]

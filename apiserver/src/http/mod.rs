@@ -92,7 +92,7 @@ fn admit(
         Target::Path(_) => path_verb(method),
     };
     let user = impersonation::impersonate(user, headers)?;
-    authz::authorize(&user, target, verb)?;
+    authz::authorize(&user, target, verb, || server.roles.policy(&server.store))?;
     Ok(user)
 }
 

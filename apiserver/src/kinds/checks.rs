@@ -148,7 +148,7 @@ pub(super) fn is_empty_selector(selector: &Value) -> bool {
 }
 
 /// Whether a `LabelSelector` selects an object with these labels. Absent selects nothing, empty everything.
-pub(super) fn selects(selector: &Value, labels: &Value) -> bool {
+pub(crate) fn selects(selector: &Value, labels: &Value) -> bool {
     if selector.is_null() {
         return false;
     }

@@ -10,7 +10,7 @@ pub(crate) mod autoscaling;
 mod batch;
 pub mod bootstrap;
 mod certificates;
-mod checks;
+pub(crate) mod checks;
 mod columns;
 mod coordination;
 mod core;

@@ -28,14 +28,15 @@ pub(crate) async fn review(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) 
     let status = match &*kind.kind {
         "SelfSubjectReview" => json!({ "userInfo": user_info(&call.user) }),
         "TokenReview" => token(server, &question),
-        "SelfSubjectAccessReview" => access(&call.user, &question)?,
+        "SelfSubjectAccessReview" => access(server, &call.user, &question)?,
         "SubjectAccessReview" | "LocalSubjectAccessReview" => {
-            access(&subject(call, kind, &question)?, &question)?
+            access(server, &subject(call, kind, &question)?, &question)?
         }
         "SelfSubjectRulesReview" => {
             // The rules are those of the namespace asked about; upstream does not repeat it.
+            let namespace = object::str_at(&question, &["spec", "namespace"]).to_owned();
             question["spec"] = json!({});
-            rules(&call.user)
+            rules(server, &call.user, &namespace)
         }
         _ => return Err(ApiError::no_such_resource()),
     };
@@ -101,15 +102,15 @@ fn subject(call: &Call, kind: &Kind, question: &Value) -> ApiResult<User> {
     Ok(User::new(user, groups))
 }
 
-fn access(user: &User, question: &Value) -> ApiResult<Value> {
+fn access(server: &Server, user: &User, question: &Value) -> ApiResult<Value> {
     let spec = &question["spec"];
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     let text = |attributes: &Value, key: &str| object::str_at(attributes, &[key]).to_owned();
-    let (target, verb) = match (resource.is_object(), path.is_object()) {
+    let (target, asked) = match (resource.is_object(), path.is_object()) {
         (true, false) => {
-            let verb = verb(object::str_at(resource, &["verb"]));
+            let asked = object::str_at(resource, &["verb"]);
             let path = ResourcePath {
-                verb,
+                verb: verb(asked),
                 group: text(resource, "group"),
                 version: text(resource, "version"),
                 namespace: text(resource, "namespace"),
@@ -118,9 +119,9 @@ fn access(user: &User, question: &Value) -> ApiResult<Value> {
                 subresource: text(resource, "subresource"),
                 rest: String::new(),
             };
-            (Target::Resource(path), verb)
+            (Target::Resource(path), asked)
         }
-        (false, true) => (Target::Path(text(path, "path")), verb(object::str_at(path, &["verb"]))),
+        (false, true) => (Target::Path(text(path, "path")), object::str_at(path, &["verb"])),
         _ => {
             let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
             let at = Path::root("spec");
@@ -128,11 +129,18 @@ fn access(user: &User, question: &Value) -> ApiResult<Value> {
             return Err(ApiError::invalid("authorization.k8s.io", "", "", [error]));
         }
     };
-    Ok(json!({ "allowed": authz::allowed(user, &target, verb) }))
+    if user.is_in(MASTERS) {
+        return Ok(json!({ "allowed": true }));
+    }
+    let policy = server.roles.policy(&server.store);
+    Ok(match policy.allows(user, &authz::act(&target, asked)) {
+        Some(why) => json!({ "allowed": true, "reason": why }),
+        None => json!({ "allowed": authz::by_identity(user, &target, verb(asked)) }),
+    })
 }
 
 /// What a user may do, as far as it can be listed.
-fn rules(user: &User) -> Value {
+fn rules(server: &Server, user: &User, namespace: &str) -> Value {
     let resource = |verbs: &[&str], groups: &[&str], resources: &[&str]| json!({ "verbs": verbs, "apiGroups": groups, "resources": resources });
     let mut resources = vec![
         resource(&["create"], &["authentication.k8s.io"], &["selfsubjectreviews"]),
@@ -148,10 +156,16 @@ fn rules(user: &User) -> Value {
             "/openapi", "/openapi/*", "/readyz", "/version", "/version/"] }),
         json!({ "verbs": ["get"], "nonResourceURLs": ["/healthz", "/livez", "/readyz", "/version", "/version/"] }),
     ];
-    if user.is_in(MASTERS) {
-        resources.insert(0, resource(&["*"], &["*"], &["*"]));
-        paths.insert(0, json!({ "verbs": ["*"], "nonResourceURLs": ["*"] }));
+    for rule in server.roles.policy(&server.store).rules(user, namespace) {
+        let (listed, about_paths) = rule.listed();
+        let known = if about_paths { &mut paths } else { &mut resources };
+        if !known.contains(&listed) {
+            known.push(listed);
+        }
     }
+    // What everybody has comes last.
+    resources.rotate_left(2);
+    paths.rotate_left(3);
     json!({ "resourceRules": resources, "nonResourceRules": paths, "incomplete": false })
 }
 
