@@ -28,6 +28,10 @@ const ROUNDS: u64 = 100;
 const WRITERS: usize = 12;
 /// A server lives this long under load before it is killed, in milliseconds.
 const LIFE: std::ops::Range<u64> = 20..300;
+/// It lives longer than that until so many writes were acknowledged: on a busy machine they take their time.
+const LEAST_WRITES: std::ops::Range<usize> = 1..40;
+/// Within this it has acknowledged them.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn killed_at_random_moments() {
@@ -43,22 +47,33 @@ fn killed_at_random_moments() {
         runtime.block_on(component::client::from_kubeconfig(Some(&process.kubeconfig()))).expect("client");
     let maps: Api<ConfigMap> = Api::namespaced(client, "default");
     let witness = runtime.block_on(Witness::start(maps.clone()));
+    let (acknowledged, mut writes) = watch::channel(0);
     let mut writers: Vec<_> = (0..WRITERS)
-        .map(|number| Writer::new(number, maps.clone(), StdRng::seed_from_u64(random.random())))
+        .map(|number| {
+            let random = StdRng::seed_from_u64(random.random());
+            Writer::new(number, maps.clone(), acknowledged.clone(), random)
+        })
         .collect();
 
     for round in 0..ROUNDS {
         let newest = writers.iter().map(Writer::newest).max().expect("there are writers");
         let (killed, kill) = watch::channel(false);
         let life = Duration::from_millis(random.random_range(LIFE));
+        let enough = *writes.borrow() + random.random_range(LEAST_WRITES);
         let load =
             runtime.spawn(join_all(writers.into_iter().map(|writer| writer.run(newest, kill.clone()))));
         std::thread::sleep(life);
+        let written = writes.wait_for(|written| *written >= enough);
+        let written = runtime.block_on(async { tokio::time::timeout(PATIENCE, written).await.map(drop) });
         process.kill();
         killed.send_replace(true);
         writers = runtime
             .block_on(load)
             .unwrap_or_else(|failed| panic!("round {round}, CRASH_SEED={seed}: {failed}"));
+        assert!(
+            written.is_ok(),
+            "round {round}, CRASH_SEED={seed}: few writes were answered in {PATIENCE:?}"
+        );
         process = Process::start_on(&["apiserver"], directory.path(), port);
     }
 

@@ -9,6 +9,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use component::clock::Clock;
+use component::informers::{Informer, Informers};
+use component::tasks::Tasks;
 use futures::stream::{self, StreamExt as _};
 use harness::eventually::eventually_within;
 use harness::process::{Process, binary, spawn_on_a_lasting_thread};
@@ -32,8 +35,8 @@ const CREATES: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The election's times: short, so that a takeover does not wait long.
-const LEASE_DURATION: Duration = Duration::from_secs(4);
-const RENEW_DEADLINE: Duration = Duration::from_secs(3);
+const LEASE_DURATION: Duration = Duration::from_secs(6);
+const RENEW_DEADLINE: Duration = Duration::from_secs(5);
 const RETRY_PERIOD: Duration = Duration::from_millis(500);
 
 /// What a machine with more work than cores may add to a takeover.
@@ -71,6 +74,8 @@ impl Drop for Scheduler {
 struct Cluster {
     runtime: Runtime,
     client: Client,
+    /// The pods as a watch shows them: listing ten thousand again and again would be most of the machine's work.
+    watched: Informer<views::Pod>,
 }
 
 impl Cluster {
@@ -80,7 +85,9 @@ impl Cluster {
         let client = runtime
             .block_on(component::client::from_kubeconfig(Some(&process.kubeconfig())))
             .expect("client");
-        Self { runtime, client }
+        let informers = Informers::new(client.clone(), Tasks::new(), Clock::start());
+        let watched = runtime.block_on(async { informers.of() });
+        Self { runtime, client, watched }
     }
 
     /// Nodes, and the account that pods run as: no controller is there to make it.
@@ -127,7 +134,7 @@ impl Cluster {
     /// Waits until so many pods have a node.
     fn bound(&self, wanted: usize) -> usize {
         eventually_within(PATIENCE, &format!("{wanted} pods are bound"), || {
-            let bound = self.pods().iter().filter(|pod| pod.spec.node_name.is_some()).count();
+            let bound = self.watched.all().iter().filter(|pod| pod.spec.node_name.is_some()).count();
             if bound >= wanted { Ok(bound) } else { Err(bound) }
         })
     }

@@ -40,6 +40,8 @@ struct Object {
 #[derive(Debug)]
 pub(crate) struct Writer {
     maps: Api<ConfigMap>,
+    /// Counts what the server acknowledged, to all writers.
+    acknowledged: watch::Sender<usize>,
     objects: Vec<Object>,
     random: StdRng,
     next_value: u64,
@@ -47,10 +49,16 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(number: usize, maps: Api<ConfigMap>, random: StdRng) -> Self {
+    pub(crate) fn new(
+        number: usize,
+        maps: Api<ConfigMap>,
+        acknowledged: watch::Sender<usize>,
+        random: StdRng,
+    ) -> Self {
         let object =
             |at| Object { name: format!("writer-{number}-{at}"), now: None, maybe: None, done: Vec::new() };
-        Self { maps, objects: (0..OBJECTS).map(object).collect(), random, next_value: 0, newest: 0 }
+        let objects = (0..OBJECTS).map(object).collect();
+        Self { maps, acknowledged, objects, random, next_value: 0, newest: 0 }
     }
 
     /// The highest revision that was acknowledged to this writer.
@@ -127,6 +135,7 @@ impl Writer {
         };
         match outcome {
             Ok(written) => {
+                self.acknowledged.send_modify(|count| *count += 1);
                 object.maybe = None;
                 let was = object.now;
                 object.now = written.as_ref().map(facts);

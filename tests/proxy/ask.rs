@@ -2,7 +2,9 @@
 
 use std::io::{ErrorKind, Read as _};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::ops::Range;
 use std::os::fd::{FromRawFd as _, IntoRawFd as _};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, bind, connect, setsockopt, socket, sockopt};
@@ -15,6 +17,11 @@ use crate::sctp;
 pub(crate) const BRIEFLY: Duration = Duration::from_millis(700);
 /// For who asks once and must be answered, also by a virtual machine on busy cores.
 pub(crate) const LONG: Duration = Duration::from_secs(8);
+
+/// Ports that UDP questions come from, in turn: to the kernel a second question from the same port belongs to the flow
+/// of the first, and goes where that went, whatever the service has become meanwhile.
+const UDP_SOURCES: Range<u16> = 10_000..30_000;
+static NEXT_UDP_SOURCE: AtomicU16 = AtomicU16::new(0);
 
 /// What came of a question.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,7 +89,8 @@ fn stream(way: Way, source: Option<IpAddr>, to: SocketAddr, patience: Duration) 
 
 fn udp(source: Option<IpAddr>, to: SocketAddr, patience: Duration) -> std::io::Result<String> {
     let any = if to.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0_u16; 8]) };
-    let socket = UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), 0))?;
+    let port = UDP_SOURCES.start + NEXT_UDP_SOURCE.fetch_add(1, Ordering::Relaxed) % UDP_SOURCES.len() as u16;
+    let socket = UdpSocket::bind(SocketAddr::new(source.unwrap_or(any), port))?;
     socket.set_read_timeout(Some(patience))?;
     socket.connect(to)?;
     // A packet that is rejected on its own machine fails here, with EPERM; the ICMP error waits for the receive.

@@ -34,6 +34,7 @@ fn both_answer_as_the_table_says_on_one_kernel_with_sctp() {
         let network = Network::start();
         let mut nftables = network.within("node", || Nftables::open().unwrap());
         let mut wrong = run(&network, &mut nftables);
+        wrong.iter_mut().for_each(|text| text.insert_str(0, "nftables: "));
         nftables.cleanup().unwrap();
         let options = Options { grace: Duration::ZERO, ..Options::default() };
         let mut ipvs = network.within("node", || Ipvs::new(options, Clock::start()).unwrap());
