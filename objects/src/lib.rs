@@ -6,6 +6,7 @@
 pub mod affinity;
 pub mod amounts;
 pub mod conditions;
+pub mod declared_features;
 pub mod fields;
 pub mod labels;
 pub mod names;

@@ -6,6 +6,7 @@
 mod without_effect;
 
 use crate::config::{Config, ConfigError, File, GoDuration};
+use crate::plugins::NodeDeclaredFeatures;
 use crate::pod::DEFAULT_SCHEDULER;
 use component::args::{AccessArgs, ClientArgs, LeaderArgs, LogArgs, ServeArgs, duration, identity};
 use component::random::Random;
@@ -16,6 +17,8 @@ use without_effect::WithoutEffect;
 
 /// The lease of a scheduler in the place of kube-scheduler. One beside it has a lease of its name.
 const DEFAULT_LEASE: &str = "kube-scheduler";
+/// Stands for all features that are beta.
+const ALL_BETA: &str = "AllBeta";
 /// The Kubernetes version that is spoken.
 const VERSION: &str = "1.36";
 
@@ -66,7 +69,7 @@ pub struct Args {
     #[arg(long, value_name = "NUMBER")]
     pub kube_api_burst: Option<i32>,
 
-    /// Feature gates, as NAME=true|false,...; those that cannot be switched here are named in a warning
+    /// Feature gates, as NAME=true|false,...; NodeDeclaredFeatures can be switched, others are named in a warning
     #[arg(long, value_name = "GATES", value_parser = gates)]
     pub feature_gates: Vec<Gates>,
 
@@ -121,6 +124,9 @@ impl Args {
             None => self.plain_file()?,
         };
         self.lay_over(&mut file);
+        if !self.has(NodeDeclaredFeatures::NAME) {
+            file = file.without_filter(NodeDeclaredFeatures::NAME);
+        }
         let mut config = file.clone().config(&identity(random))?;
         config.seed = self.seed;
         config.backoff.parked = SignedDuration::try_from(self.pod_max_in_unschedulable_pods_duration)
@@ -153,6 +159,15 @@ impl Args {
         }
     }
 
+    /// Whether a feature that is beta is on: what is said of it counts, the last time it is said, or else what is said of all.
+    fn has(&self, feature: &str) -> bool {
+        let said = |name: &str| {
+            let gates = self.feature_gates.iter().flat_map(|gates| &gates.0);
+            gates.filter(|(gate, _)| gate == name).map(|(_, value)| *value).next_back()
+        };
+        said(feature).or_else(|| said(ALL_BETA)).unwrap_or(true)
+    }
+
     /// The kubeconfig: the file's, or the flag's.
     #[must_use]
     pub fn client(&self, file: &File) -> ClientArgs {
@@ -164,8 +179,13 @@ impl Args {
     /// Tells about each flag and setting that was given and does nothing.
     pub fn warn(&self, file: &File) {
         self.without_effect.warn();
-        for (gate, value) in self.feature_gates.iter().flat_map(|gates| &gates.0) {
-            tracing::warn!(gate, value, "feature gate has no effect: every feature is as it is by default");
+        let gates = self.feature_gates.iter().flat_map(|gates| &gates.0);
+        for (gate, value) in gates.filter(|(gate, _)| gate != NodeDeclaredFeatures::NAME) {
+            tracing::warn!(
+                gate,
+                value,
+                "feature gate has no effect: only NodeDeclaredFeatures can be switched"
+            );
         }
         if self.config.is_some() && (self.kube_api_qps.is_some() || self.kube_api_burst.is_some()) {
             tracing::warn!("--kube-api-qps and --kube-api-burst are ignored if a config file is given");

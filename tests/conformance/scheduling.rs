@@ -123,6 +123,11 @@ impl Scene {
             .await
     }
 
+    async fn declare(&self, node: &str, features: &Value) {
+        let patch = Patch::Merge(json!({"status": {"declaredFeatures": features}}));
+        self.nodes().patch_status(node, &PatchParams::default(), &patch).await.unwrap();
+    }
+
     async fn patch_node(&self, name: &str, patch: Value) {
         self.nodes().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
@@ -193,6 +198,29 @@ async fn says_why_not_and_is_woken_by_what_helps() {
     scene.patch_node("small", json!({"metadata": {"labels": {"disk": "hdd"}}})).await;
     assert_eq!(scene.bound("selective").await, "small");
     scene.cluster.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_waits_for_a_node_that_declares_what_it_needs() {
+    let scene = Scene::new().await;
+    scene.node("old", json!({}), json!({})).await;
+    scene.declare("old", &json!(["ExtendWebSocketsToKubelet"])).await;
+    let rules = json!([{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [88]}}]);
+    let container = json!({"name": "c", "image": "i", "restartPolicy": "Never", "restartPolicyRules": rules});
+    scene.pod("picky", "100m", json!({"restartPolicy": "Never", "containers": [container]})).await;
+    scene.pod("plain", "100m", json!({})).await;
+    assert_eq!(scene.bound("plain").await, "old");
+    let (_, message) = scene.refused("picky").await;
+    let why = "0/1 nodes are available: 1 node(s) didn't match Pod's required features. \
+               preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+    assert_eq!(message, why);
+
+    let features = json!(["ExtendWebSocketsToKubelet", "RestartAllContainersOnContainerExits"]);
+    scene.declare("old", &features).await;
+    assert_eq!(scene.bound("picky").await, "old");
+    let node = scene.nodes().get("old").await.unwrap();
+    let declared = node.status.and_then(|status| status.declared_features).unwrap();
+    assert_eq!(json!(declared), features, "what an agent declares is kept");
 }
 
 #[tokio::test(start_paused = true)]

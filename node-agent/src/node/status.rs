@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use objects::declared_features;
+
 use super::facts::{Capacity, Machine, Pressure};
 use super::whole_seconds;
 use crate::pods::Node;
@@ -42,6 +44,7 @@ pub(super) async fn status(
             kubelet_endpoint: Some(core::DaemonEndpoint { port: port.into() }),
         }),
         images,
+        declared_features: real.then(|| vec![declared_features::WEBSOCKETS.to_owned()]),
         node_info: Some(core::NodeSystemInfo {
             architecture: match std::env::consts::ARCH {
                 "x86_64" => "amd64".to_owned(),

@@ -87,6 +87,9 @@ pub struct PodSpec {
     #[serde(deserialize_with = "nullable")]
     pub host_network: bool,
 
+    /// False: it runs in a user namespace of its own.
+    pub host_users: Option<bool>,
+
     /// `Always`, `OnFailure` or `Never`.
     pub restart_policy: Option<String>,
 
@@ -175,6 +178,18 @@ pub struct Container {
 
     /// `Always` makes an init container a sidecar.
     pub restart_policy: Option<String>,
+
+    /// What follows from the ways in which it ends.
+    #[serde(deserialize_with = "list")]
+    pub restart_policy_rules: Vec<RestartRule>,
+}
+
+/// What follows when a container ends in a certain way (KEP-5307).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RestartRule {
+    /// `Restart` or `RestartAllContainers`.
+    pub action: String,
 }
 
 /// A container port.

@@ -182,6 +182,9 @@ impl NodeInfo {
         if before.spec.taints != after.spec.taints || before.spec.unschedulable != after.spec.unschedulable {
             kinds.insert(Wakeup::NodeTaints);
         }
+        if before.status.declared_features != after.status.declared_features {
+            kinds.insert(Wakeup::NodeDeclaredFeatures);
+        }
         kinds
     }
 

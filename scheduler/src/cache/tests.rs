@@ -103,6 +103,10 @@ fn says_what_a_change_of_a_node_means() {
         ),
         (json!({"status": {"allocatable": {"cpu": "4"}}}), vec![Wakeup::NodeAllocatable, Wakeup::NodeTaints]),
         (json!({"status": {"allocatable": {"cpu": "4"}, "images": [{"names": ["a:1"]}]}}), vec![]),
+        (
+            json!({"status": {"allocatable": {"cpu": "4"}, "images": [{"names": ["a:1"]}], "declaredFeatures": ["A"]}}),
+            vec![Wakeup::NodeDeclaredFeatures],
+        ),
     ];
     for (object, want) in cases {
         assert_eq!(change(object.clone()), WakeupSet::of(&want), "{object}");

@@ -272,6 +272,23 @@ impl File {
         Ok(Self { profiles: names.iter().map(profile).collect(), ..Self::default() })
     }
 
+    /// The same without a filter of the default list, in every profile and whatever it says of it: upstream's does nothing
+    /// while its feature gate is off.
+    #[must_use]
+    pub fn without_filter(mut self, name: &str) -> Self {
+        if self.profiles.is_empty() {
+            self.profiles.push(Profile::default());
+        }
+        for profile in &mut self.profiles {
+            let plugins = profile.plugins.get_or_insert_default();
+            for set in [&mut plugins.pre_filter, &mut plugins.filter, &mut plugins.multi_point] {
+                set.enabled.retain(|plugin| plugin.name != name);
+            }
+            plugins.multi_point.disabled.push(Plugin { name: name.to_owned(), weight: None });
+        }
+        self
+    }
+
     /// Reads a file.
     ///
     /// # Errors

@@ -89,6 +89,35 @@ fn a_manifest_for_upstream_starts() {
 }
 
 #[test]
+fn a_feature_gate_takes_its_plugin_away() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = "{apiVersion: kubescheduler.config.k8s.io/v1, kind: KubeSchedulerConfiguration, profiles: [{plugins: \
+                {multiPoint: {enabled: [{name: NodeDeclaredFeatures}]}, filter: {enabled: [{name: NodeDeclaredFeatures}]}}}]}";
+    std::fs::write(file.path(), text).unwrap();
+    let named = format!("--config={}", file.path().display());
+    for (flags, on) in [
+        (&[][..], true),
+        (&["--feature-gates=NodeDeclaredFeatures=true"], true),
+        (&["--feature-gates=NodeDeclaredFeatures=false"], false),
+        (&["--feature-gates=Other=false"], true),
+        (&["--feature-gates=AllBeta=false"], false),
+        (&["--feature-gates=NodeDeclaredFeatures=true,AllBeta=false"], true),
+        (&["--feature-gates=NodeDeclaredFeatures=false", "--feature-gates=NodeDeclaredFeatures=true"], true),
+        (&[&named], true),
+        (&[&named, "--feature-gates=NodeDeclaredFeatures=false"], false),
+    ] {
+        let (config, file) = args(flags).read(&Random::from_seed(1)).unwrap();
+        let has = |config: &Config| {
+            let plugins = config.profiles.iter().flat_map(|profile| &profile.plugins);
+            plugins.filter(|chosen| chosen.name == "NodeDeclaredFeatures").count() == 1
+        };
+        assert_eq!(has(&config), on, "{flags:?}");
+        let written = file.spelt_out().config("me").unwrap();
+        assert_eq!(has(&written), on, "as written for {flags:?}");
+    }
+}
+
+#[test]
 fn usage_errors_say_what_to_write() {
     for (flags, want) in [
         (["--feature-gates=A"], "missing bool value for A"),

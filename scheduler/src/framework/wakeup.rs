@@ -22,6 +22,8 @@ pub enum Wakeup {
     NodeLabels,
     /// Taints of a node, or whether it is cordoned, changed.
     NodeTaints,
+    /// Features that a node declares changed.
+    NodeDeclaredFeatures,
     /// A running pod was added to a node, by us or by anyone.
     PodAssigned,
     /// A pod left its node, or a placement of ours was taken back.
@@ -92,12 +94,13 @@ pub enum Wakeup {
 
 impl Wakeup {
     /// Every kind, in the order of the bits of a [`WakeupSet`].
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::NodeAdded,
         Self::NodeDeleted,
         Self::NodeAllocatable,
         Self::NodeLabels,
         Self::NodeTaints,
+        Self::NodeDeclaredFeatures,
         Self::PodAssigned,
         Self::PodRemoved,
         Self::PodLabels,
@@ -141,6 +144,7 @@ impl Wakeup {
             Self::NodeAllocatable => "NodeUpdateNodeAllocatable",
             Self::NodeLabels => "NodeUpdateNodeLabel",
             Self::NodeTaints => "NodeUpdateNodeTaint",
+            Self::NodeDeclaredFeatures => "NodeUpdateNodeDeclaredFeature",
             Self::PodAssigned => "AssignedPodAdd",
             Self::PodRemoved => "AssignedPodDelete",
             Self::PodLabels => "AssignedPodUpdatePodLabel",

@@ -10,6 +10,7 @@ mod gang_scheduling;
 mod image_locality;
 mod inter_pod_affinity;
 mod node_affinity;
+mod node_declared_features;
 mod node_name;
 mod node_ports;
 mod node_resources_balanced;
@@ -31,6 +32,7 @@ pub use gang_scheduling::{GANG_WAIT, GangScheduling};
 pub use image_locality::ImageLocality;
 pub use inter_pod_affinity::InterPodAffinity;
 pub use node_affinity::NodeAffinity;
+pub use node_declared_features::NodeDeclaredFeatures;
 pub use node_name::NodeNameFilter;
 pub use node_ports::NodePorts;
 pub use node_resources_balanced::BalancedAllocation;
@@ -73,8 +75,9 @@ const TABLE: &[Row] = &[
     Row { plugin: || Box::<DefaultPreemption>::default(), weight: 0 },
     Row { plugin: || Box::new(BalancedAllocation::default()), weight: 1 },
     Row { plugin: || Box::new(ImageLocality), weight: 1 },
-    Row { plugin: || Box::new(GangScheduling), weight: 0 },
     Row { plugin: || Box::new(DefaultBinder), weight: 0 },
+    Row { plugin: || Box::new(NodeDeclaredFeatures), weight: 0 },
+    Row { plugin: || Box::new(GangScheduling), weight: 0 },
 ];
 
 /// The plugins of the default profile, in order, with upstream's weights.

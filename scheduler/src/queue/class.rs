@@ -4,6 +4,7 @@
 use super::Ticket;
 use crate::framework::{Atom, Space, Wakeup};
 use crate::pod::PodInfo;
+use objects::declared_features::needed_by;
 use objects::views::{PodSpec, Volume};
 use rustc_hash::FxHasher;
 use std::collections::BTreeSet;
@@ -71,6 +72,7 @@ fn needs_the_same(one: &PodInfo, other: &PodInfo) -> bool {
         && one.labels() == other.labels()
         && one.requests == other.requests
         && one.ports == other.ports
+        && needed_by(one.spec()).eq(needed_by(other.spec()))
         && owners(one) == owners(other)
         && specs_agree(one.spec(), other.spec())
 }
@@ -85,8 +87,8 @@ fn specs_agree(one: &PodSpec, other: &PodSpec) -> bool {
         tolerations,
         topology_spread_constraints,
         scheduling_gates,
-        // What of them matters to scheduling is in the requests and ports.
         readiness_gates: _,
+        // What of them matters to scheduling is in the requests, ports and needed features.
         containers: _,
         init_containers: _,
         overhead: _,
@@ -94,6 +96,7 @@ fn specs_agree(one: &PodSpec, other: &PodSpec) -> bool {
         priority,
         preemption_policy,
         host_network,
+        host_users: _,
         restart_policy: _,
         termination_grace_period_seconds: _,
         service_account_name: _,

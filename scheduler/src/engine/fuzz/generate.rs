@@ -12,6 +12,7 @@ use crate::preempt::Budget;
 use crate::related::Related;
 use component::random::Random;
 use jiff::{SignedDuration, Timestamp};
+use objects::declared_features::USER_NAMESPACES_WITH_HOST_NETWORK;
 use objects::labels::Selector;
 use objects::views::Node;
 use serde_json::{Map, Value, json};
@@ -152,10 +153,11 @@ impl Generator {
         if self.rarely(3) {
             allocatable[DEVICES] = json!(self.between(0, 4).to_string());
         }
+        let features = if self.rarely(2) { vec![USER_NAMESPACES_WITH_HOST_NETWORK] } else { vec![] };
         Arc::new(from(json!({
             "metadata": {"name": name, "labels": labels},
             "spec": {"taints": taints, "unschedulable": self.rarely(10)},
-            "status": {"allocatable": allocatable, "images": images},
+            "status": {"allocatable": allocatable, "images": images, "declaredFeatures": features},
         })))
     }
 
@@ -235,6 +237,9 @@ impl Generator {
         if self.rarely(3) {
             let constraints: Vec<Value> = (0..self.between(1, 2)).map(|_| self.constraint()).collect();
             spec["topologySpreadConstraints"] = constraints.into();
+        }
+        if self.rarely(40) {
+            (spec["hostNetwork"], spec["hostUsers"]) = (json!(true), json!(false));
         }
         if self.rarely(40) {
             spec["nodeName"] = json!(format!("node-{}", self.between(1, 10)));

@@ -34,6 +34,9 @@ fn node(dice: &Dice) -> Value {
         "spec": {"unschedulable": dice.one_in(6)},
         "status": {"allocatable": {"cpu": dice.of(&["1", "2", "4"]), "memory": "8Gi", "pods": dice.of(&["3", "10"])}},
     });
+    if dice.one_in(2) {
+        node["status"]["declaredFeatures"] = json!([objects::declared_features::RESTART_ALL_CONTAINERS]);
+    }
     if dice.one_in(4) {
         node["spec"]["taints"] = json!([{"key": dice.of(&["k", "l"]), "effect": "NoSchedule"}]);
     }
@@ -67,6 +70,9 @@ fn pod(dice: &Dice, name: &str) -> Value {
     });
     if !dice.one_in(3) {
         spec["preemptionPolicy"] = json!("Never");
+    }
+    if dice.one_in(6) {
+        spec["containers"][0]["restartPolicyRules"] = json!([{"action": "RestartAllContainers"}]);
     }
     if dice.one_in(4) {
         spec["nodeSelector"] = json!({"disk": dice.of(&["ssd", "hdd"])});
