@@ -121,6 +121,7 @@ impl State {
     pub fn schedule_one(&mut self, now: Timestamp) -> bool {
         let Some((pod, history)) = self.queue.pop(now) else { return false };
         let Some(profile) = self.profiles.of(&pod) else { return true };
+        self.cache.snapshot_mut().begin(now);
         let watch = self.metrics.plugins.cycle(&profile.scheduler_name);
         if let Some((gate, _)) = profile.gate_among(&pod, self.cache.snapshot(), watch) {
             self.queue.set_aside(&pod.uid, gate, now);

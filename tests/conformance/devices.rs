@@ -1,14 +1,19 @@
-//! Devices over the real API server, beyond one device a claim: shares of a device (KEP-5075), and extended
-//! resources that a class stands for (KEP-5004).
+//! Devices over the real API server, beyond one device a claim: shares of a device (KEP-5075), extended resources that
+//! a class stands for (KEP-5004), and devices that are prepared before the bind (KEP-5007).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{DeviceClass, ResourceClaim, ResourceClaimTemplate, ResourceSlice};
 use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use scheduler::Config;
+use serde_json::{Value, json};
 
 use crate::claims::{cluster_wide, end, with_devices};
+use crate::scheduling::Scene;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 #[tokio::test(start_paused = true)]
 async fn a_device_is_given_out_until_its_capacity_is_used_up() {
@@ -103,5 +108,107 @@ async fn an_extended_resource_is_had_from_the_devices_of_a_class() {
             }
         })
         .await;
+    scene.cluster.stop().await;
+}
+
+/// Two nodes with devices that are attached before a pod is bound.
+async fn with_attached_devices() -> Scene {
+    let scene = Scene::without_scheduler().await;
+    let class = json!({"metadata": {"name": "disk"},
+        "spec": {"selectors": [{"cel": {"expression": "device.driver == 'disk.example.com'"}}]}});
+    cluster_wide::<DeviceClass>(&scene, class).await;
+    for node in ["n1", "n2"] {
+        scene.node(node, json!({}), json!({})).await;
+        let device = |name: &str| {
+            json!({"name": name, "bindsToNode": true, "bindingConditions": ["Attached"],
+            "bindingFailureConditions": ["Broken"]})
+        };
+        let slice = json!({"metadata": {"name": node}, "spec": {"driver": "disk.example.com", "nodeName": node,
+            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1}, "devices": [device("d0"), device("d1")]}});
+        cluster_wide::<ResourceSlice>(&scene, slice).await;
+    }
+    scene
+}
+
+/// What the claim was given; once it is, and is another than `before`.
+async fn given(scene: &Scene, claim: &str, before: Option<&Value>) -> Value {
+    let claims = scene.cluster.api::<ResourceClaim>();
+    scene
+        .cluster
+        .eventually(&format!("claim {claim} is allocated"), async || {
+            let status = claims.get(claim).await.unwrap().status;
+            let allocation = status.as_ref().and_then(|status| status.allocation.as_ref());
+            allocation.map(|given| json!(given)).filter(|given| Some(given) != before).ok_or(status)
+        })
+        .await
+}
+
+/// The driver says something of the device that a claim was given.
+async fn say(scene: &Scene, claim: &str, given: &Value, condition: &str) {
+    let result = &given["devices"]["results"][0];
+    let said = json!({"status": {"devices": [{
+        "driver": result["driver"], "pool": result["pool"], "device": result["device"],
+        "conditions": [{"type": condition, "status": "True", "reason": "Driver", "message": "as told",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"}]}]}});
+    let claims = scene.cluster.api::<ResourceClaim>();
+    claims.patch_status(claim, &PatchParams::default(), &Patch::Merge(said)).await.unwrap();
+}
+
+fn seeded(seed: u64) -> Config {
+    Config { seed: Some(seed), ..Config::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_scheduler_waits_on_for_devices_that_are_prepared() {
+    let scene = with_attached_devices().await;
+    let request = json!({"name": "r", "exactly": {"deviceClassName": "disk"}});
+    for name in ["ready", "late", "broken"] {
+        let claim = json!({"metadata": {"name": name}, "spec": {"devices": {"requests": [request]}}});
+        scene.cluster.create::<ResourceClaim>(claim).await;
+        let using = json!({"resourceClaims": [{"name": "c", "resourceClaimName": name}]});
+        scene.pod(name, "100m", using).await;
+    }
+    let first = scene.scheduler(seeded(1));
+    let mut before = BTreeMap::new();
+    for name in ["ready", "late", "broken"] {
+        before.insert(name, given(&scene, name, None).await);
+    }
+    tokio::time::sleep(2 * MINUTE).await;
+    assert!(first.stop().await.is_empty());
+
+    // Each keeps what it was given, and nobody is bound before the driver is done.
+    scene.scheduler(seeded(2));
+    tokio::time::sleep(MINUTE).await;
+    let unbound = async |name: &str| {
+        scene.pods().get(name).await.unwrap().spec.is_some_and(|spec| spec.node_name.is_none())
+    };
+    for (name, given) in &before {
+        assert_eq!(self::given(&scene, name, None).await, *given, "{name}");
+        assert!(unbound(name).await, "{name}");
+    }
+    say(&scene, "ready", &before["ready"], "Attached").await;
+    let node = before["ready"]["devices"]["results"][0]["pool"].clone();
+    assert_eq!(json!(scene.bound("ready").await), node);
+
+    // One that breaks gets another try at once, and the claim whose time is over ten minutes after it was given.
+    say(&scene, "broken", &before["broken"], "Broken").await;
+    let (_, message) = scene.refused("broken").await;
+    let why = "has condition Broken: as told";
+    assert!(
+        message.starts_with("running PreBind plugin \"DynamicResources\": claim broken binding failed"),
+        "{message}"
+    );
+    assert!(message.ends_with(why), "{message}");
+    let again = given(&scene, "broken", Some(&before["broken"])).await;
+    say(&scene, "broken", &again, "Attached").await;
+    scene.bound("broken").await;
+    tokio::time::sleep(6 * MINUTE).await;
+    assert_eq!(given(&scene, "late", None).await, before["late"], "nine minutes after it was given");
+    tokio::time::sleep(2 * MINUTE).await;
+    let (_, message) = scene.refused("late").await;
+    assert_eq!(message, "running PreBind plugin \"DynamicResources\": device binding timeout");
+    let again = given(&scene, "late", Some(&before["late"])).await;
+    say(&scene, "late", &again, "Attached").await;
+    scene.bound("late").await;
     scene.cluster.stop().await;
 }

@@ -13,6 +13,7 @@ use crate::pod::{NodeName, PodInfo, Uid};
 use crate::related::Related;
 use crate::terms::Namespaces;
 use crate::volumes::Volumes;
+use jiff::Timestamp;
 use objects::views::Node;
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ pub struct Snapshot {
     groups: Arc<Groups>,
     devices: Arc<Devices>,
     journal: Journal,
+    now: Timestamp,
 }
 
 impl Snapshot {
@@ -119,6 +121,16 @@ impl Snapshot {
     /// The same, to be changed.
     pub fn devices_mut(&mut self) -> &mut Devices {
         Arc::make_mut(&mut self.devices)
+    }
+
+    /// When the last cycle began.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// A cycle begins.
+    pub fn begin(&mut self, now: Timestamp) {
+        self.now = now;
     }
 
     /// The groups of pods.

@@ -70,6 +70,11 @@ pub trait PreBind: Plugin {
     /// How long that may take.
     fn time_limit(&self) -> SignedDuration;
 
+    /// When that is over for a pod whose writes were done at `since`.
+    fn deadline(&self, _pod: &PodInfo, _cluster: &Snapshot, since: Timestamp) -> Timestamp {
+        since + self.time_limit()
+    }
+
     /// What is told when it took longer.
     fn timed_out(&self) -> String;
 }

@@ -53,6 +53,14 @@ impl DynamicResources {
     }
 }
 
+impl DynamicResources {
+    /// Until when the devices of an allocated claim have to be ready.
+    fn ready_by(&self, claim: &ResourceClaim) -> Option<Timestamp> {
+        let given = allocation(claim)?.allocation_timestamp.as_ref()?.0;
+        Some(given.saturating_add(self.binding_timeout).unwrap_or(Timestamp::MAX))
+    }
+}
+
 impl Default for DynamicResources {
     fn default() -> Self {
         Self::new(&DynamicResourcesArgs::default())
@@ -137,7 +145,7 @@ impl Score for DynamicResources {
         if self.ignores(pod) {
             return None;
         }
-        let wanted = Wanted::of(pod, cluster, self.filter_timeout).ok()?;
+        let wanted = Wanted::of(pod, cluster, self).ok()?;
         let requests = |claim: &Arc<ResourceClaim>| {
             let devices = claim.spec.devices.iter();
             devices.flat_map(|devices| devices.requests.iter().flatten()).any(|request| {
@@ -187,7 +195,7 @@ impl Filter for DynamicResources {
         if !concerns(pod, cluster.devices()) {
             return ForPod::Nothing;
         }
-        match Wanted::of(pod, cluster, self.filter_timeout) {
+        match Wanted::of(pod, cluster, self) {
             Ok(wanted) => ForPod::check(wanted),
             Err(why) => ForPod::Refuse(Verdict::Never(why.into())),
         }
@@ -209,7 +217,7 @@ impl Reserve for DynamicResources {
             return Ok(());
         }
         let Some(info) = cluster.node(node) else { return Err(format!("node {:?} not found", &**node)) };
-        let given = Wanted::of(pod, cluster, self.filter_timeout)?.on(info)?;
+        let given = Wanted::of(pod, cluster, self)?.on(info)?;
         let mut changes = Vec::new();
         let made = given.iter().map(|(claim, _)| claim).filter(|claim| is_new(claim)).cloned();
         for before in cluster.devices().claims_of(pod)?.into_iter().chain(made) {
@@ -230,7 +238,8 @@ impl Reserve for DynamicResources {
                     uid: pod.uid.to_string(),
                 });
             }
-            if after.status != before.status {
+            // One that waits since before a restart is waited for again.
+            if after.status != before.status || readiness(&before) == Readiness::Waiting {
                 changes.push(ClaimChange { before, after: Arc::new(after) });
             }
         }
@@ -277,6 +286,9 @@ impl PreBind for DynamicResources {
                 });
             }
             let status = after.status.as_ref();
+            if status == before.status.as_ref() {
+                continue;
+            }
             let given = allocation(after).cloned().map(|mut given| {
                 given.allocation_timestamp.get_or_insert(Time(now));
                 given
@@ -361,6 +373,13 @@ impl PreBind for DynamicResources {
 
     fn time_limit(&self) -> SignedDuration {
         self.binding_timeout
+    }
+
+    /// It begins when devices are given, so that a scheduler that is started meanwhile does not begin it anew.
+    fn deadline(&self, pod: &PodInfo, cluster: &Snapshot, since: Timestamp) -> Timestamp {
+        let waiting = claims_in_binding(pod, cluster).filter(|claim| readiness(claim) == Readiness::Waiting);
+        let given = waiting.filter_map(|claim| self.ready_by(claim));
+        given.min().unwrap_or_else(|| since.saturating_add(self.binding_timeout).unwrap_or(Timestamp::MAX))
     }
 
     fn timed_out(&self) -> String {

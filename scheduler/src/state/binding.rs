@@ -237,7 +237,7 @@ impl State {
         if let Some(plugin) = waits {
             let snapshot = self.cache.snapshot();
             let claims = profile.pre_binds().flat_map(|plugin| plugin.waits_for(&pod, snapshot)).collect();
-            let (until, why) = (since + plugin.time_limit(), plugin.timed_out());
+            let (until, why) = (plugin.deadline(&pod, snapshot, since), plugin.timed_out());
             let phase = Phase::Settling { plugin: plugin.name(), why, until, claims };
             return self.bindings.hold(Binding { pod, node, since, phase });
         }

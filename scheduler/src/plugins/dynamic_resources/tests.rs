@@ -437,3 +437,50 @@ fn a_pod_waits_for_what_its_devices_name() {
     let devices = &writes.last().unwrap().patch["status"]["allocation"]["devices"]["results"];
     assert_eq!(devices[0]["device"], "d0");
 }
+
+/// A scheduler that is started finds a claim of its pod whose devices are still prepared.
+#[test]
+fn a_wait_for_devices_is_taken_up_again() {
+    let time = |text: &str| text.parse::<jiff::Timestamp>().unwrap();
+    let conditions = ["Attached"];
+    let given = json!({"request": "r", "driver": "gpu.example.com", "pool": "b", "device": "d0",
+        "bindingConditions": conditions, "bindingFailureConditions": ["Broken"]});
+    let on_b = json!({"nodeSelectorTerms": [{"matchFields": [
+        {"key": "metadata.name", "operator": "In", "values": ["b"]}]}]});
+    let status = json!({
+        "allocation": {"devices": {"results": [given]}, "nodeSelector": on_b,
+            "allocationTimestamp": "2026-01-01T00:00:00Z"},
+        "reservedFor": [{"resource": "pods", "name": "p", "uid": "p"}],
+    });
+    let mut waiting = claim("c", exactly(json!({})), status);
+    waiting["metadata"]["finalizers"] = json!(["resource.kubernetes.io/delete-protection"]);
+    let mut broken = waiting.clone();
+    broken["status"]["devices"] = json!([{"driver": "gpu.example.com", "pool": "b", "device": "d0",
+        "conditions": [{"type": "Broken", "status": "True", "reason": "R", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"}]}]);
+    let (plugin, pod) = (DynamicResources::default(), claiming(&["c"]));
+    for (name, claim, now, kept) in [
+        ("its time runs", &waiting, "2026-01-01T00:09:59Z", true),
+        ("its time is over", &waiting, "2026-01-01T00:10:00Z", false),
+        ("a device is broken", &broken, "2026-01-01T00:01:00Z", false),
+    ] {
+        let objects = [
+            class("gpu", "device.driver == 'gpu.example.com'"),
+            slice("a", &[("d0", "a100", 0)]),
+            slice("b", &[("d0", "a100", 0)]),
+            claim.clone(),
+        ];
+        let mut cluster = cluster_of([node("a", json!({})), node("b", json!({}))], &objects);
+        cluster.begin(time(now));
+        let elsewhere = ask_in(&plugin, &pod, cluster.node(&"a".into()).unwrap(), &cluster);
+        assert_eq!(elsewhere.fits(), !kept, "{name}: {elsewhere:?}");
+        let on = NodeName::from("b");
+        plugin.take(&pod, &on, &mut cluster).unwrap();
+        let writes = plugin.writes(&pod, &on, &cluster, time(now));
+        assert_eq!(writes.is_empty(), kept, "{name}: {writes:?}");
+        if kept {
+            assert_eq!(plugin.settled(&pod, &on, &cluster), Settled::NotYet, "{name}");
+            assert_eq!(plugin.deadline(&pod, &cluster, time(now)), time("2026-01-01T00:10:00Z"), "{name}");
+        }
+    }
+}

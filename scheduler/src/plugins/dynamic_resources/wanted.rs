@@ -3,7 +3,7 @@
 //! A node that has a resource itself gives it as ever; where it has not, a class that stands for the resource does.
 //! So nodes differ in what is to be claimed there, and for each way in which they do a search is prepared.
 
-use super::{allocation, consumers};
+use super::{DynamicResources, allocation, consumers};
 use crate::cache::{NodeInfo, Snapshot};
 use crate::devices::{Allocator, Devices, Mappings, Readiness, claim_for_resources, readiness};
 use crate::pod::PodInfo;
@@ -12,7 +12,6 @@ use k8s_openapi::api::resource::v1::{AllocationResult, ResourceClaim, ResourceCl
 use objects::affinity;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Pods that may use one claim (API reference: ResourceClaimStatus.reservedFor).
 const CONSUMERS_LIMIT: usize = 256;
@@ -20,7 +19,7 @@ const CONSUMERS_LIMIT: usize = 256;
 /// The claims of a pod, told apart by whether their devices are settled.
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {
-    /// Allocated, and in use by others too.
+    /// Allocated, and in use by others too, or with devices that are still prepared for the pod.
     fixed: Vec<Arc<ResourceClaim>>,
     /// Allocated, and free to move with this pod.
     movable: Vec<Arc<ResourceClaim>>,
@@ -41,7 +40,11 @@ struct Search<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    pub(super) fn of(pod: &'a PodInfo, cluster: &'a Snapshot, limit: Duration) -> Result<Self, String> {
+    pub(super) fn of(
+        pod: &'a PodInfo,
+        cluster: &'a Snapshot,
+        plugin: &DynamicResources,
+    ) -> Result<Self, String> {
         let devices = cluster.devices();
         let (mut fixed, mut movable, mut open) = (Vec::new(), Vec::new(), Vec::new());
         for claim in devices.claims_of(pod)? {
@@ -52,11 +55,15 @@ impl<'a> Wanted<'a> {
             }
             match allocation(&claim) {
                 None => open.push(claim),
-                // Its devices could not be made ready: it gets others, or another try.
-                Some(_) if consumers.iter().all(own) && readiness(&claim) != Readiness::Ready => {
-                    open.push(claim)
-                }
-                Some(_) if consumers.iter().all(own) => movable.push(claim),
+                Some(_) if consumers.iter().all(own) => match readiness(&claim) {
+                    Readiness::Ready => movable.push(claim),
+                    // They are still prepared, as for a pod that was in binding when the scheduler was stopped.
+                    Readiness::Waiting if plugin.ready_by(&claim).is_some_and(|by| cluster.now() < by) => {
+                        fixed.push(claim);
+                    }
+                    // They could not be made ready: it gets others, or another try.
+                    Readiness::Waiting | Readiness::Failed { .. } => open.push(claim),
+                },
                 Some(_) => fixed.push(claim),
             }
         }
@@ -81,8 +88,8 @@ impl<'a> Wanted<'a> {
             }
             let all = open.iter().chain(&wanted.movable).cloned().collect();
             let search = Search {
-                open: Allocator::new(devices, open, &earlier, limit)?,
-                all_open: Allocator::new(devices, all, &earlier, limit)?,
+                open: Allocator::new(devices, open, &earlier, plugin.filter_timeout)?,
+                all_open: Allocator::new(devices, all, &earlier, plugin.filter_timeout)?,
             };
             wanted.searches.insert(set, search);
         }
