@@ -132,8 +132,15 @@ pub enum Scale {
 
 /// Keeps a pod out of the queue until it may be tried at all.
 pub trait Gate: Plugin {
-    /// `Never` with the reason while the pod has to wait, whatever else there is.
-    fn admit(&self, pod: &PodInfo) -> Verdict;
+    /// `Never` with the reason while the pod has to wait, whatever else there is. Asked when it is queued.
+    fn admit(&self, _pod: &PodInfo) -> Verdict {
+        Verdict::Fits
+    }
+
+    /// Whether what it says depends on other pods: then it is asked [`Self::admit_among`], and not [`Self::admit`].
+    fn needs_others(&self) -> bool {
+        false
+    }
 
     /// `Never` with the reason while the pod has to wait for others. Asked when it would be tried; it is asked again
     /// after a change that the plugin wants to know about.

@@ -162,34 +162,25 @@ impl Profile {
 
     /// The first gate that holds the pod back, with its reason.
     pub fn gate(&self, pod: &PodInfo, watch: Watch<'_>) -> Option<(&'static str, Verdict)> {
-        self.held_back(watch, |gate| gate.admit(pod))
+        let held = |held: &Option<(&'static str, Verdict)>| {
+            held.as_ref().map_or(Code::Success, |(_, verdict)| Code::of_verdict(verdict))
+        };
+        watch.point(Point::PreEnqueue, held, || {
+            let mut gates = self.gates().filter(|gate| !gate.needs_others());
+            gates.find_map(|gate| held_back(gate, watch, || gate.admit(pod)))
+        })
     }
 
-    /// The first gate that holds the pod back until others have come, with its reason.
+    /// The first gate that holds the pod back until others have come, with its reason. The extension point has been
+    /// timed when the pod was queued, and is not again.
     pub fn gate_among(
         &self,
         pod: &PodInfo,
         cluster: &Snapshot,
         watch: Watch<'_>,
     ) -> Option<(&'static str, Verdict)> {
-        self.held_back(watch, |gate| gate.admit_among(pod, cluster))
-    }
-
-    fn held_back(
-        &self,
-        watch: Watch<'_>,
-        admit: impl Fn(&dyn Gate) -> Verdict,
-    ) -> Option<(&'static str, Verdict)> {
-        let held = |held: &Option<(&'static str, Verdict)>| {
-            held.as_ref().map_or(Code::Success, |(_, verdict)| Code::of_verdict(verdict))
-        };
-        watch.point(Point::PreEnqueue, held, || {
-            self.gates().find_map(|gate| {
-                let name = gate.name();
-                let verdict = watch.plugin(name, Point::PreEnqueue, Code::of_verdict, || admit(gate));
-                (!verdict.fits()).then_some((name, verdict))
-            })
-        })
+        let mut gates = self.gates().filter(|gate| gate.needs_others());
+        gates.find_map(|gate| held_back(gate, watch, || gate.admit_among(pod, cluster)))
     }
 
     fn gates(&self) -> impl Iterator<Item = &dyn Gate> {
@@ -212,6 +203,15 @@ impl Profile {
         }
         self.plugins().find(|plugin| plugin.name() == name)
     }
+}
+
+fn held_back(
+    gate: &dyn Gate,
+    watch: Watch<'_>,
+    admit: impl FnOnce() -> Verdict,
+) -> Option<(&'static str, Verdict)> {
+    let verdict = watch.plugin(gate.name(), Point::PreEnqueue, Code::of_verdict, admit);
+    (!verdict.fits()).then_some((gate.name(), verdict))
 }
 
 /// The extenders, among the plugins that refused a pod.

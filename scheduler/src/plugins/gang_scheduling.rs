@@ -66,8 +66,8 @@ impl Plugin for GangScheduling {
 }
 
 impl Gate for GangScheduling {
-    fn admit(&self, _: &PodInfo) -> Verdict {
-        Verdict::Fits
+    fn needs_others(&self) -> bool {
+        true
     }
 
     fn admit_among(&self, pod: &PodInfo, cluster: &Snapshot) -> Verdict {

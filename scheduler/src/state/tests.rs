@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 mod beside;
 mod extended;
+mod timed;
 mod waking;
 
 /// A scheduler driven by hand: what it writes comes back to it as the watch would show it.
@@ -22,13 +23,13 @@ struct Driven {
 
 impl Driven {
     fn new() -> Self {
+        Self::measured(&component::metrics::Registry::new())
+    }
+
+    fn measured(registry: &component::metrics::Registry) -> Self {
         let profiles = Profiles::new(vec![Profile::new("default-scheduler", plugins::defaults())]);
-        let state = State::new(
-            Arc::new(profiles),
-            Backoff::default(),
-            Random::from_seed(1),
-            Metrics::new(&component::metrics::Registry::new()),
-        );
+        let state =
+            State::new(Arc::new(profiles), Backoff::default(), Random::from_seed(1), Metrics::new(registry));
         Self {
             state,
             now: Timestamp::UNIX_EPOCH,
