@@ -56,8 +56,17 @@ pub struct Caller {
 pub struct Holder {
     /// It is of the client CA, and this is its subject.
     pub user: Option<Caller>,
-    /// It is of the CA of proxies, and this is its common name.
-    pub proxy: Option<String>,
+    /// It is of the CA of proxies.
+    pub proxy: Option<Proxy>,
+}
+
+/// A proxy that has shown a certificate of the CA of proxies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxy {
+    /// The common name in the certificate.
+    pub name: String,
+    /// What is trusted of such proxies.
+    pub front: Arc<FrontProxy>,
 }
 
 /// What somebody wants to do.
@@ -90,8 +99,6 @@ pub struct Rules {
     pub tokens: Option<Client>,
     /// Where rights are reviewed; `None`: nobody has any but `system:masters`.
     pub rights: Option<Client>,
-    /// Proxies that may say who asks; `None`: there are none.
-    pub front: Option<FrontProxy>,
     /// Paths for everybody; `*` at the end stands for anything.
     pub always_allowed: Vec<String>,
     /// How long an answer about a token holds.
@@ -108,7 +115,7 @@ impl Rules {
     pub fn by(tokens: Option<Client>, rights: Option<Client>) -> Self {
         let (token_holds, yes_holds, no_holds) = (ANSWER_HOLDS, ANSWER_HOLDS, ANSWER_HOLDS);
         let always_allowed = ALWAYS_ALLOWED.map(str::to_owned).into();
-        Self { tokens, rights, front: None, always_allowed, token_holds, yes_holds, no_holds }
+        Self { tokens, rights, always_allowed, token_holds, yes_holds, no_holds }
     }
 }
 
@@ -135,10 +142,9 @@ impl Access {
     ///
     /// When credentials are shown, and none is good.
     pub async fn caller_of(&self, holder: &Holder, headers: &HeaderMap) -> Result<Caller, Refusal> {
-        let (front, token) = (self.0.rules.front.as_ref(), bearer(headers));
-        if let Some(user) =
-            front.zip(holder.proxy.as_ref()).and_then(|(front, proxy)| front.user(proxy, headers))
-        {
+        let token = bearer(headers);
+        let named = |proxy: &Proxy| proxy.front.user(&proxy.name, headers);
+        if let Some(user) = holder.proxy.as_ref().and_then(named) {
             return Ok(user);
         }
         if holder.proxy.is_some() && holder.user.is_none() && token.is_none() {

@@ -10,10 +10,13 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 use kube::Client;
 
-use crate::access::{Access, EXTRA_PREFIXES, FrontProxy, GROUP_HEADERS, Published, Rules, USERNAME_HEADERS};
 use crate::leader::LeaderConfig;
 use crate::serve::{ListenError, Tls};
-use crate::{access, client, telemetry};
+use crate::{client, telemetry};
+
+mod access;
+
+pub use access::{AccessArgs, AccessError};
 
 /// Where the API server is.
 #[derive(Args, Clone, Debug, Default)]
@@ -125,172 +128,6 @@ impl ServeArgs {
             _ => Tls::self_signed(&["localhost", "127.0.0.1"]),
         }
     }
-}
-
-/// Who may use the component's own port, asked of the API server.
-#[derive(Args, Clone, Debug)]
-pub struct AccessArgs {
-    /// Kubeconfig of the API server that tokens are reviewed by; the component's own if absent
-    #[arg(long, value_name = "FILE")]
-    pub authentication_kubeconfig: Option<PathBuf>,
-
-    /// Do not look for the client CA in the cluster [default: false]
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, default_value = "false",
-        default_missing_value = "true", require_equals = true, hide_default_value = true)]
-    pub authentication_skip_lookup: bool,
-
-    /// Go on without client certificates when the cluster does not tell the client CA [default: true]
-    #[arg(long, value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, default_value = "true",
-        default_missing_value = "true", require_equals = true, hide_default_value = true)]
-    pub authentication_tolerate_lookup_failure: bool,
-
-    /// How long the answer about a token holds
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
-    pub authentication_token_webhook_cache_ttl: Duration,
-
-    /// Kubeconfig of the API server that rights are reviewed by; the component's own if absent
-    #[arg(long, value_name = "FILE")]
-    pub authorization_kubeconfig: Option<PathBuf>,
-
-    /// Paths for everybody; a * at the end stands for anything
-    #[arg(long, value_name = "PATHS", value_delimiter = ',', default_value = "/healthz,/readyz,/livez")]
-    pub authorization_always_allow_paths: Vec<String>,
-
-    /// How long it holds that a user may do something
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
-    pub authorization_webhook_cache_authorized_ttl: Duration,
-
-    /// How long it holds that a user may not
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10s")]
-    pub authorization_webhook_cache_unauthorized_ttl: Duration,
-
-    /// CA that client certificates are checked with; the cluster's if absent
-    #[arg(long, value_name = "FILE")]
-    pub client_ca_file: Option<PathBuf>,
-
-    /// CA of proxies that say in request headers who asks; the cluster's if absent
-    #[arg(long, value_name = "FILE")]
-    pub requestheader_client_ca_file: Option<PathBuf>,
-
-    /// Common names that the certificate of such a proxy may have; any if absent
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = header)]
-    pub requestheader_allowed_names: Vec<String>,
-
-    /// Headers with the user's name
-    #[arg(long, value_name = "HEADERS", value_delimiter = ',', value_parser = header, default_value = USERNAME_HEADERS)]
-    pub requestheader_username_headers: Vec<String>,
-
-    /// Headers with the user's UID; X-Remote-Uid is usual
-    #[arg(long, value_name = "HEADERS", value_delimiter = ',', value_parser = header)]
-    pub requestheader_uid_headers: Vec<String>,
-
-    /// Headers with the user's groups
-    #[arg(long, value_name = "HEADERS", value_delimiter = ',', value_parser = header, default_value = GROUP_HEADERS)]
-    pub requestheader_group_headers: Vec<String>,
-
-    /// What stands before the names of headers with more about the user
-    #[arg(long, value_name = "PREFIXES", value_delimiter = ',', value_parser = header, default_value = EXTRA_PREFIXES)]
-    pub requestheader_extra_headers_prefix: Vec<String>,
-}
-
-impl AccessArgs {
-    /// Whom the port lets in, and its certificate. `own` is the component's client, asked where no other is named.
-    ///
-    /// # Errors
-    ///
-    /// When a file cannot be read or used, or the cluster does not tell what is not given and that is not to be tolerated.
-    pub async fn secure(&self, serve: &ServeArgs, own: &Client) -> Result<(Access, Tls), AccessError> {
-        let reviewer = async |file: &Option<PathBuf>| match file {
-            Some(file) => client::from_kubeconfig(Some(file)).await,
-            None => Ok(own.clone()),
-        };
-        let Published { client_ca, front } = self.authorities(own).await?;
-        let mut tls = serve.tls()?;
-        if let Some(authority) = &client_ca {
-            tls = tls.checking_clients(authority)?;
-        }
-        if let Some(front) = &front {
-            tls = tls.trusting_proxies(&front.authority)?;
-        }
-        let access = Access::new(Rules {
-            tokens: Some(reviewer(&self.authentication_kubeconfig).await?),
-            rights: Some(reviewer(&self.authorization_kubeconfig).await?),
-            front,
-            always_allowed: self.authorization_always_allow_paths.clone(),
-            token_holds: self.authentication_token_webhook_cache_ttl,
-            yes_holds: self.authorization_webhook_cache_authorized_ttl,
-            no_holds: self.authorization_webhook_cache_unauthorized_ttl,
-        });
-        Ok((access, tls))
-    }
-
-    /// The CAs of clients and proxies: of the files, and where one is not given, those that the cluster tells its
-    /// components.
-    async fn authorities(&self, own: &Client) -> Result<Published, AccessError> {
-        let read = |path: &PathBuf, flag| {
-            std::fs::read(path).map_err(|source| AccessError::Read { path: path.clone(), flag, source })
-        };
-        let client_ca =
-            self.client_ca_file.as_ref().map(|path| read(path, "--client-ca-file")).transpose()?;
-        let front = match &self.requestheader_client_ca_file {
-            None => None,
-            Some(path) => Some(FrontProxy {
-                authority: read(path, "--requestheader-client-ca-file")?,
-                allowed_names: self.requestheader_allowed_names.clone(),
-                username_headers: self.requestheader_username_headers.clone(),
-                uid_headers: self.requestheader_uid_headers.clone(),
-                group_headers: self.requestheader_group_headers.clone(),
-                extra_prefixes: self.requestheader_extra_headers_prefix.clone(),
-            }),
-        };
-        if self.authentication_skip_lookup || (client_ca.is_some() && front.is_some()) {
-            return Ok(Published { client_ca, front });
-        }
-        match access::published(own).await {
-            Ok(told) => {
-                Ok(Published { client_ca: client_ca.or(told.client_ca), front: front.or(told.front) })
-            }
-            Err(error) if self.authentication_tolerate_lookup_failure => {
-                tracing::warn!(%error, "the cluster does not tell whose client certificates are good");
-                Ok(Published { client_ca, front })
-            }
-            // Proxies are the exception, and a client CA is given.
-            Err(error) if client_ca.is_some() => {
-                tracing::warn!(%error, "the cluster does not tell which proxies are trusted");
-                Ok(Published { client_ca, front })
-            }
-            Err(source) => Err(AccessError::Lookup(source)),
-        }
-    }
-}
-
-/// The name of a header, or its beginning.
-fn header(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("a name is empty".to_owned()) } else { Ok(text.to_owned()) }
-}
-
-/// Why the port cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum AccessError {
-    /// The file cannot be read.
-    #[error("cannot read {}: check {flag}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Who named it.
-        flag: &'static str,
-        /// What the operating system says.
-        source: std::io::Error,
-    },
-    /// A certificate is of no use.
-    #[error(transparent)]
-    Tls(#[from] ListenError),
-    /// A kubeconfig is not usable.
-    #[error(transparent)]
-    Client(#[from] client::Error),
-    /// The cluster does not tell it.
-    #[error("the cluster does not tell the client CA: give --client-ca-file")]
-    Lookup(#[source] access::LookupError),
 }
 
 /// How much is logged.

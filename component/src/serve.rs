@@ -21,11 +21,12 @@ use http_body_util::Full;
 use tower::Service;
 
 pub use health::Health;
-pub use listen::{ListenError, Tls, serve, serve_pages};
+use listen::Presented;
+pub use listen::{ListenError, LiveTls, Tls, serve, serve_pages};
 pub use pages::{Asked, Pages, Shown, Told};
 pub use roots::{RootsError, roots};
 
-use crate::access::{Access, Act, Holder, Refusal};
+use crate::access::{Access, Act, Refusal};
 use crate::metrics::{self, Registry};
 
 /// Health and metrics as a `tower::Service` that answers every request.
@@ -36,15 +37,15 @@ pub struct Endpoints {
     pages: Pages,
     /// `None`: everybody may see everything.
     access: Option<Access>,
-    /// What the certificate that the connection came with proves.
-    holder: Holder,
+    /// The certificates that the connection came with.
+    presented: Option<Presented>,
 }
 
 impl Endpoints {
     /// The endpoints of a process.
     #[must_use]
     pub fn new(health: Health, metrics: Registry) -> Self {
-        Self { health, metrics, pages: Pages::default(), access: None, holder: Holder::default() }
+        Self { health, metrics, pages: Pages::default(), access: None, presented: None }
     }
 
     /// The same with pages of the component's own.
@@ -59,14 +60,15 @@ impl Endpoints {
         Self { access: Some(access), ..self }
     }
 
-    /// The same on a connection of the holder of a certificate.
-    fn for_holder(self, holder: Holder) -> Self {
-        Self { holder, ..self }
+    /// The same on a connection that came with these certificates.
+    fn for_presented(self, presented: Presented) -> Self {
+        Self { presented: Some(presented), ..self }
     }
 
     async fn admit(&self, request: &Parts) -> Result<(), Refusal> {
         let Some(access) = &self.access else { return Ok(()) };
-        let caller = access.caller_of(&self.holder, &request.headers).await?;
+        let holder = self.presented.as_ref().map(Presented::holder).unwrap_or_default();
+        let caller = access.caller_of(&holder, &request.headers).await?;
         let (verb, path) = (request.method.as_str().to_lowercase(), request.uri.path().to_owned());
         access.authorize(&caller, Act::Path { verb, path }).await
     }

@@ -165,7 +165,7 @@ async fn serve_and_run(args: Args, tasks: Tasks) -> anyhow::Result<()> {
     let health = Health::new(readiness);
     health.informers(&informers);
     if let Some(address) = args.serve.address(PORT) {
-        let (access, tls) = args.access.secure(&args.serve, &client).await?;
+        let (access, tls) = args.access.secure(&args.serve, &client, &tasks).await?;
         let endpoints = Endpoints::new(health, metrics).guarded(access);
         serve_pages(address, Some(tls), endpoints, &tasks).await?;
     }

@@ -47,7 +47,7 @@ pub async fn command(args: Args) -> anyhow::Result<()> {
         let configz = serde_json::json!({"componentconfig": file.clone().spelt_out()});
         pages.add("/configz", move |_| std::future::ready((http::StatusCode::OK, configz.clone())));
         metrics::resources::show(&pages, &informers, &desk);
-        let (access, tls) = args.access.secure(&args.serve, &client).await?;
+        let (access, tls) = args.access.secure(&args.serve, &client, &tasks).await?;
         let endpoints = Endpoints::new(health, registry.clone()).with(pages).guarded(access);
         let address = serve_pages(address, Some(tls), endpoints, &tasks).await?;
         tracing::info!(%address, "serving health and metrics");

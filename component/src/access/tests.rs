@@ -105,24 +105,23 @@ async fn a_proxy_says_who_asks() {
         extra_prefixes: vec![EXTRA_PREFIXES.to_owned()],
         ..FrontProxy::default()
     };
-    let rules = Rules { front: Some(front), ..Rules::by(Some(reviewer.client()), None) };
-    let (access, without) = (Access::new(rules), Access::new(Rules::by(Some(reviewer.client()), None)));
+    let (access, front) = (Access::new(Rules::by(Some(reviewer.client()), None)), Arc::new(front));
     let bob = Caller { name: "bob".into(), ..Caller::default() };
-    let of_proxy = |name: &str| Holder { user: None, proxy: Some(name.to_owned()) };
-    let of_both = Holder { user: Some(bob.clone()), proxy: Some("front".to_owned()) };
+    let proxy = |name: &str| Some(Proxy { name: name.to_owned(), front: front.clone() });
+    let of_proxy = |name: &str| Holder { user: None, proxy: proxy(name) };
+    let of_both = Holder { user: Some(bob.clone()), proxy: proxy("front") };
     let of_user = Holder { user: Some(bob), proxy: None };
     let (user, token) = (("x-remote-user", "eve"), ("authorization", "Bearer good"));
-    for (name, access, holder, headers, want) in [
-        ("a user", &access, of_proxy("front"), vec![user], Some("eve")),
-        ("before the proxy's own name", &access, of_both.clone(), vec![user], Some("eve")),
-        ("nobody, so the proxy itself asks", &access, of_both, vec![], Some("bob")),
-        ("a certificate of a user is none of a proxy", &access, of_user, vec![user], Some("bob")),
-        ("no certificate", &access, Holder::default(), vec![user], Some("system:anonymous")),
-        ("another proxy", &access, of_proxy("other"), vec![user], None),
-        ("another proxy with a token", &access, of_proxy("other"), vec![user, token], Some("ann")),
-        ("nobody", &access, of_proxy("front"), vec![], None),
-        ("a token", &access, of_proxy("front"), vec![token], Some("ann")),
-        ("no proxy is trusted", &without, of_proxy("front"), vec![user], None),
+    for (name, holder, headers, want) in [
+        ("a user", of_proxy("front"), vec![user], Some("eve")),
+        ("before the proxy's own name", of_both.clone(), vec![user], Some("eve")),
+        ("nobody, so the proxy itself asks", of_both, vec![], Some("bob")),
+        ("a certificate of a user is none of a proxy", of_user, vec![user], Some("bob")),
+        ("no certificate", Holder::default(), vec![user], Some("system:anonymous")),
+        ("another proxy", of_proxy("other"), vec![user], None),
+        ("another proxy with a token", of_proxy("other"), vec![user, token], Some("ann")),
+        ("nobody", of_proxy("front"), vec![], None),
+        ("a token", of_proxy("front"), vec![token], Some("ann")),
     ] {
         let mut map = HeaderMap::new();
         for (name, value) in headers {

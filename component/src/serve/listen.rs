@@ -19,11 +19,11 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::{Endpoints, Health, roots};
-use crate::access::{Caller, Holder};
+use crate::access::{Caller, FrontProxy, Holder, Proxy};
 use crate::metrics::Registry;
 use crate::tasks::Tasks;
 
@@ -73,8 +73,53 @@ pub struct Tls {
     chain: Vec<CertificateDer<'static>>,
     key: Arc<PrivateKeyDer<'static>>,
     clients: Option<Authority>,
-    proxies: Option<Authority>,
+    proxies: Option<Proxies>,
     config: Arc<ServerConfig>,
+}
+
+/// [`Tls`] as of now: it may change while the port is served.
+#[derive(Clone, Debug)]
+pub struct LiveTls(watch::Receiver<Tls>);
+
+impl LiveTls {
+    /// Whatever was sent last.
+    #[must_use]
+    pub fn following(tls: watch::Receiver<Tls>) -> Self {
+        Self(tls)
+    }
+
+    fn now(&self) -> Tls {
+        self.0.borrow().clone()
+    }
+}
+
+impl From<Tls> for LiveTls {
+    /// It stays as it is.
+    fn from(tls: Tls) -> Self {
+        Self(watch::channel(tls).1)
+    }
+}
+
+/// The certificates that the other end of a connection has shown, of which the handshake has checked that they are of
+/// one of the CAs of then.
+#[derive(Clone, Debug)]
+pub(super) struct Presented {
+    tls: LiveTls,
+    chain: Arc<[CertificateDer<'static>]>,
+}
+
+impl Presented {
+    /// What they prove now.
+    pub(super) fn holder(&self) -> Holder {
+        self.tls.now().holder(&self.chain)
+    }
+}
+
+/// The CA of proxies, and what is trusted of them.
+#[derive(Clone)]
+struct Proxies {
+    authority: Authority,
+    front: Arc<FrontProxy>,
 }
 
 /// A CA, and what checks certificates by it.
@@ -120,13 +165,13 @@ impl Tls {
         Self::new(self.chain, self.key, Some(clients), self.proxies)
     }
 
-    /// The same, also taking certificates of this CA (PEM), which is that of proxies in front of the port.
+    /// The same, also taking certificates of the CA of proxies in front of the port.
     ///
     /// # Errors
     ///
     /// When there is no certificate in it.
-    pub fn trusting_proxies(self, authority: &[u8]) -> Result<Self, ListenError> {
-        let proxies = Authority::read(authority)?;
+    pub fn trusting_proxies(self, front: FrontProxy) -> Result<Self, ListenError> {
+        let proxies = Proxies { authority: Authority::read(&front.authority)?, front: Arc::new(front) };
         Self::new(self.chain, self.key, self.clients, Some(proxies))
     }
 
@@ -134,14 +179,14 @@ impl Tls {
         chain: Vec<CertificateDer<'static>>,
         key: Arc<PrivateKeyDer<'static>>,
         clients: Option<Authority>,
-        proxies: Option<Authority>,
+        proxies: Option<Proxies>,
     ) -> Result<Self, ListenError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(ListenError::Certificate)?;
         let mut roots = RootCertStore::empty();
-        for authority in clients.iter().chain(&proxies) {
+        for authority in clients.iter().chain(proxies.as_ref().map(|proxies| &proxies.authority)) {
             roots.extend(authority.roots.roots.iter().cloned());
         }
         let builder = match roots.is_empty() {
@@ -159,20 +204,15 @@ impl Tls {
         Ok(Self { chain, key, clients, proxies, config: Arc::new(config) })
     }
 
-    /// What the certificates that a client has shown prove. The handshake has checked that they are of one of the CAs.
-    fn holder(&self, shown: Option<&[CertificateDer<'_>]>) -> Holder {
-        let signed = |by: &Option<Authority>| match (by, shown) {
-            (Some(authority), Some([first, rest @ ..])) => {
-                authority.verifier.verify_client_cert(first, rest, UnixTime::now()).is_ok()
-            }
-            _ => false,
-        };
+    /// What the certificates that a client has shown prove.
+    fn holder(&self, shown: &[CertificateDer<'_>]) -> Holder {
+        let [first, rest @ ..] = shown else { return Holder::default() };
+        let signed = |by: &Authority| by.verifier.verify_client_cert(first, rest, UnixTime::now()).is_ok();
+        let proxies = self.proxies.as_ref().filter(|proxies| signed(&proxies.authority));
         Holder {
-            user: signed(&self.clients).then(|| Caller::shown_by(shown)).flatten(),
-            proxy: shown
-                .and_then(<[_]>::first)
-                .filter(|_| signed(&self.proxies))
-                .map(|certificate| Caller::common_name(certificate)),
+            user: self.clients.as_ref().filter(|by| signed(by)).and_then(|_| Caller::from_certificate(first)),
+            proxy: proxies
+                .map(|proxies| Proxy { name: Caller::common_name(first), front: proxies.front.clone() }),
         }
     }
 }
@@ -200,7 +240,7 @@ pub async fn serve(
     metrics: Registry,
     tasks: &Tasks,
 ) -> Result<SocketAddr, ListenError> {
-    serve_pages(address, tls, Endpoints::new(health, metrics), tasks).await
+    serve_pages(address, tls.map(LiveTls::from), Endpoints::new(health, metrics), tasks).await
 }
 
 /// [`serve`] with whatever the endpoints have.
@@ -210,7 +250,7 @@ pub async fn serve(
 /// When the address cannot be bound.
 pub async fn serve_pages(
     address: SocketAddr,
-    tls: Option<Tls>,
+    tls: Option<LiveTls>,
     endpoints: Endpoints,
     tasks: &Tasks,
 ) -> Result<SocketAddr, ListenError> {
@@ -240,15 +280,15 @@ pub async fn serve_pages(
 
 async fn connection(
     stream: tokio::net::TcpStream,
-    tls: Option<Tls>,
+    tls: Option<LiveTls>,
     endpoints: Endpoints,
     _slot: OwnedSemaphorePermit,
 ) {
     let Some(tls) = tls else { return answer(stream, endpoints).await };
-    let handshake = TlsAcceptor::from(Arc::clone(&tls.config)).accept(stream);
+    let handshake = TlsAcceptor::from(tls.now().config).accept(stream);
     if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await {
-        let holder = tls.holder(stream.get_ref().1.peer_certificates());
-        answer(stream, endpoints.for_holder(holder)).await;
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default().into();
+        answer(stream, endpoints.for_presented(Presented { tls, chain })).await;
     }
 }
 
@@ -311,8 +351,9 @@ mod tests {
         let ((users, user_ca), (proxies, proxy_ca), (others, _)) = (authority(), authority(), authority());
         let own = Tls::self_signed(&["localhost"]).unwrap();
         let only_users = own.clone().checking_clients(user_ca.as_bytes()).unwrap();
-        let only_proxies = own.trusting_proxies(proxy_ca.as_bytes()).unwrap();
-        let both = only_users.clone().trusting_proxies(proxy_ca.as_bytes()).unwrap();
+        let front = FrontProxy { authority: proxy_ca.into_bytes(), ..FrontProxy::default() };
+        let only_proxies = own.trusting_proxies(front.clone()).unwrap();
+        let both = only_users.clone().trusting_proxies(front).unwrap();
         let (ann, front, eve) = (signed(&users, "ann"), signed(&proxies, "front"), signed(&others, "eve"));
         for (name, tls, shown, user, proxy) in [
             ("a user", &both, Some(&ann), Some("ann"), None),
@@ -323,9 +364,9 @@ mod tests {
             ("a user, where only proxies are", &only_proxies, Some(&ann), None, None),
             ("a proxy, where only proxies are", &only_proxies, Some(&front), None, Some("front")),
         ] {
-            let holder = tls.holder(shown.map(std::slice::from_ref));
+            let holder = tls.holder(shown.map_or(&[], std::slice::from_ref));
             assert_eq!(holder.user.map(|user| user.name).as_deref(), user, "{name}");
-            assert_eq!(holder.proxy.as_deref(), proxy, "{name}");
+            assert_eq!(holder.proxy.map(|proxy| proxy.name).as_deref(), proxy, "{name}");
         }
     }
 

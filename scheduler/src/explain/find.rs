@@ -132,7 +132,7 @@ mod tests {
         let endpoints = Endpoints::new(Health::new(Readiness::new()), Registry::new()).with(pages);
         let tls = Tls::self_signed(&["localhost"]).unwrap();
         let address =
-            serve_pages("127.0.0.1:0".parse().unwrap(), Some(tls), endpoints, &tasks).await.unwrap();
+            serve_pages("127.0.0.1:0".parse().unwrap(), Some(tls.into()), endpoints, &tasks).await.unwrap();
         let nobody = AuthInfo::default;
         let get =
             async |path: &str| direct(&address.to_string(), nobody(), &format!("{DECISIONS}/{path}")).await;
