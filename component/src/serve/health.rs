@@ -10,6 +10,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use parking_lot::RwLock;
 
+use super::slis::Slis;
 use crate::informers::Informers;
 use crate::ready::Readiness;
 
@@ -29,13 +30,14 @@ type Check = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 pub struct Health {
     checks: Arc<RwLock<Vec<(String, Question, Check)>>>,
     readiness: Readiness,
+    pub(super) slis: Slis,
 }
 
 impl Health {
     /// A process that is healthy, and ready as soon as `readiness` is.
     #[must_use]
     pub fn new(readiness: Readiness) -> Self {
-        let health = Self { checks: Arc::default(), readiness };
+        let health = Self { checks: Arc::default(), readiness, slis: Slis::default() };
         health.live("ping", || Ok(()));
         health
     }
@@ -76,7 +78,7 @@ impl Health {
         };
         let checks = self.checks(question);
         match parts.next().filter(|name| !name.is_empty()) {
-            None => Some(verdict(endpoint, &checks, query)),
+            None => Some(self.verdict(endpoint, &checks, query)),
             Some(name) => {
                 let (_, check) = checks.iter().find(|(known, _)| known == name)?;
                 Some(match check() {
@@ -87,6 +89,41 @@ impl Health {
                 })
             }
         }
+    }
+
+    /// The answer of a whole endpoint.
+    fn verdict(&self, endpoint: &str, checks: &[(String, Check)], query: &str) -> (StatusCode, String) {
+        let parameters = || query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let verbose = parameters().any(|(name, _)| name == "verbose");
+        let mut excluded: BTreeSet<&str> =
+            parameters().filter(|(name, _)| *name == "exclude").map(|(_, value)| value).collect();
+
+        let (mut lines, mut failed) = (String::new(), Vec::new());
+        for (name, check) in checks {
+            if excluded.remove(name.as_str()) {
+                let _ = writeln!(lines, "[+]{name} excluded: ok");
+                continue;
+            }
+            let checked = check();
+            self.slis.saw(endpoint, name, checked.is_ok());
+            let _ = if let Err(why) = checked {
+                failed.push(format!("{name}: {why}"));
+                writeln!(lines, "[-]{name} failed: reason withheld")
+            } else {
+                writeln!(lines, "[+]{name} ok")
+            };
+        }
+        if !excluded.is_empty() {
+            let names: Vec<String> = excluded.iter().map(|name| format!("{name:?}")).collect();
+            let names = names.join(", ");
+            let _ = writeln!(lines, "warn: some health checks cannot be excluded: no matches for {names}");
+        }
+        if !failed.is_empty() {
+            tracing::debug!(endpoint, checks = ?failed, "health check failed");
+            return (StatusCode::INTERNAL_SERVER_ERROR, format!("{lines}{endpoint} check failed\n"));
+        }
+        let body = if verbose { format!("{lines}{endpoint} check passed\n") } else { "ok".to_owned() };
+        (StatusCode::OK, body)
     }
 
     fn checks(&self, question: Question) -> Vec<(String, Check)> {
@@ -101,37 +138,6 @@ impl Health {
         }
         checks
     }
-}
-
-/// The answer of a whole endpoint.
-fn verdict(endpoint: &str, checks: &[(String, Check)], query: &str) -> (StatusCode, String) {
-    let parameters = || query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let verbose = parameters().any(|(name, _)| name == "verbose");
-    let mut excluded: BTreeSet<&str> =
-        parameters().filter(|(name, _)| *name == "exclude").map(|(_, value)| value).collect();
-
-    let (mut lines, mut failed) = (String::new(), Vec::new());
-    for (name, check) in checks {
-        let _ = if excluded.remove(name.as_str()) {
-            writeln!(lines, "[+]{name} excluded: ok")
-        } else if let Err(why) = check() {
-            failed.push(format!("{name}: {why}"));
-            writeln!(lines, "[-]{name} failed: reason withheld")
-        } else {
-            writeln!(lines, "[+]{name} ok")
-        };
-    }
-    if !excluded.is_empty() {
-        let names: Vec<String> = excluded.iter().map(|name| format!("{name:?}")).collect();
-        let names = names.join(", ");
-        let _ = writeln!(lines, "warn: some health checks cannot be excluded: no matches for {names}");
-    }
-    if !failed.is_empty() {
-        tracing::debug!(endpoint, checks = ?failed, "health check failed");
-        return (StatusCode::INTERNAL_SERVER_ERROR, format!("{lines}{endpoint} check failed\n"));
-    }
-    let body = if verbose { format!("{lines}{endpoint} check passed\n") } else { "ok".to_owned() };
-    (StatusCode::OK, body)
 }
 
 impl fmt::Debug for Health {
@@ -183,6 +189,15 @@ mod tests {
         );
         assert_eq!(get("/readyz/other", ""), (0, String::new()));
         assert_eq!(get("/other", ""), (0, String::new()));
+        let told = health.slis.encode();
+        for line in [
+            "kubernetes_healthcheck{name=\"ping\",type=\"healthz\"} 1",
+            "kubernetes_healthcheck{name=\"informer-sync\",type=\"readyz\"} 0",
+            "kubernetes_healthchecks_total{name=\"disk\",status=\"success\",type=\"livez\"} 2",
+            "kubernetes_healthchecks_total{name=\"informer-sync\",status=\"error\",type=\"readyz\"} 1",
+        ] {
+            assert!(told.contains(line), "{line} is missing in\n{told}");
+        }
         assert!(!health.is_ready());
         drop(guard);
         assert!(health.is_ready());
