@@ -57,6 +57,7 @@ pub struct Recorder {
 #[derive(Clone, Debug)]
 struct Record {
     regarding: ObjectReference,
+    related: Option<ObjectReference>,
     kind: Type,
     reason: String,
     message: String,
@@ -105,7 +106,7 @@ impl Recorder {
         reason: impl Into<String>,
         message: impl Into<String>,
     ) {
-        self.record(regarding, kind, reason.into(), message.into(), None);
+        self.record(regarding, None, kind, reason.into(), message.into(), None);
     }
 
     /// Records an event in the manner of events.k8s.io/v1, which names the action that was tried, e.g. `Binding`.
@@ -117,7 +118,19 @@ impl Recorder {
         action: &'static str,
         message: impl Into<String>,
     ) {
-        self.record(regarding, kind, reason.into(), message.into(), Some(action));
+        self.record(regarding, None, kind, reason.into(), message.into(), Some(action));
+    }
+
+    /// The same, naming another object that it has to do with.
+    pub fn action_for(
+        &self,
+        (regarding, related): (&ObjectReference, ObjectReference),
+        kind: Type,
+        reason: impl Into<String>,
+        action: &'static str,
+        message: impl Into<String>,
+    ) {
+        self.record(regarding, Some(related), kind, reason.into(), message.into(), Some(action));
     }
 
     /// How many events did not fit the queue or the rate.
@@ -129,6 +142,7 @@ impl Recorder {
     fn record(
         &self,
         regarding: &ObjectReference,
+        related: Option<ObjectReference>,
         kind: Type,
         reason: String,
         message: String,
@@ -136,7 +150,7 @@ impl Recorder {
     ) {
         let at = self.clock.now();
         let message = shortened(message);
-        let record = Record { regarding: regarding.clone(), kind, reason, message, action, at };
+        let record = Record { regarding: regarding.clone(), related, kind, reason, message, action, at };
         if self.queue.try_send(record).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }

@@ -1,4 +1,5 @@
-//! The small HTTP server of every component: `/healthz`, `/livez`, `/readyz`, `/metrics`, and pages of its own.
+//! The small HTTP server of every component: `/healthz`, `/livez`, `/readyz`, `/metrics`, `/metrics/slis`, and pages of
+//! its own.
 //!
 //! Promise: paths, parameters and texts are upstream's, so probes and scripts work. The API server mounts the same
 //! [`Endpoints`] in its own server; the others listen on a port of their own, with TLS as upstream, and can be told whom
@@ -8,6 +9,7 @@ mod health;
 mod listen;
 mod pages;
 mod roots;
+mod slis;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -98,9 +100,13 @@ impl Endpoints {
     /// The answer to a GET of one of the paths served here, `None` for other paths. `query` is the part after `?`.
     #[must_use]
     pub fn answer(&self, path: &str, query: Option<&str>) -> Option<Response<Full<Bytes>>> {
-        if path == "/metrics" {
-            let content_type = HeaderValue::from_static(metrics::CONTENT_TYPE);
-            return Some(text(StatusCode::OK, self.metrics.encode(), content_type));
+        let metrics = match path {
+            "/metrics" => Some(self.metrics.encode()),
+            slis::PATH => Some(self.health.slis.encode()),
+            _ => None,
+        };
+        if let Some(metrics) = metrics {
+            return Some(text(StatusCode::OK, metrics, HeaderValue::from_static(metrics::CONTENT_TYPE)));
         }
         let (status, body) = self.health.answer(path, query.unwrap_or_default())?;
         Some(text(status, body, HeaderValue::from_static("text/plain; charset=utf-8")))

@@ -165,6 +165,9 @@ impl Writer {
                 let body = requests::unnominate(&pod);
                 self.patch(pod.uid.clone(), Patched::Pod(pod), body);
             }
+            Effect::Waits { pod, reason, message } => {
+                self.record(&pod, |recorder| requests::record_waiting(recorder, &pod, reason, message));
+            }
             Effect::GroupScheduled { group, scheduled } => {
                 let uid = Uid::from(group.metadata.uid.as_deref().unwrap_or_default());
                 let body = requests::group_scheduled(&group, scheduled, self.clock.now());

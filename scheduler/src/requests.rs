@@ -155,8 +155,14 @@ pub(crate) fn record_placed(recorder: &Recorder, pod: &PodInfo, node: &NodeName)
     recorder.action(&events::reference(&**pod.view()), Type::Normal, "Scheduled", "Binding", message);
 }
 
+/// What the pod waits for before it is bound, on the pod.
+pub(crate) fn record_waiting(recorder: &Recorder, pod: &PodInfo, reason: &str, message: String) {
+    recorder.action(&events::reference(&**pod.view()), Type::Normal, reason, "Scheduling", message);
+}
+
 /// `Preempted` on the victim.
 pub(crate) fn record_preempted(recorder: &Recorder, victim: &PodInfo, preemptor: &PodInfo, node: &NodeName) {
     let message = format!("Preempted by pod {} on node {node}", preemptor.uid);
-    recorder.action(&events::reference(&**victim.view()), Type::Normal, "Preempted", "Preempting", message);
+    let (regarding, related) = (events::reference(&**victim.view()), events::reference(&**preemptor.view()));
+    recorder.action_for((&regarding, related), Type::Normal, "Preempted", "Preempting", message);
 }

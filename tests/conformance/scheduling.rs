@@ -109,7 +109,7 @@ impl Scene {
     }
 
     /// The message of an event about a pod, once it is there.
-    async fn told(&self, pod: &str, reason: &str) -> Event {
+    pub(crate) async fn told(&self, pod: &str, reason: &str) -> Event {
         let events = Api::<Event>::default_namespaced(self.cluster.client.clone());
         self.cluster
             .eventually(&format!("event {reason} about {pod}"), async || {
@@ -175,7 +175,7 @@ async fn says_why_not_and_is_woken_by_what_helps() {
     scene.node("cordoned", json!({}), json!({"unschedulable": true})).await;
     scene.pod("late", "1500m", json!({})).await;
     let text = "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), \
-                1 node(s) were unschedulable. preemption: 0/3 nodes are available: 1 No preemption victims found for \
+                1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/3 nodes are available: 1 No preemption victims found for \
                 incoming pod, 2 Preemption is not helpful for scheduling.";
     assert_eq!(scene.refused("late").await, reason(text));
     let event = scene.told("late", "FailedScheduling").await;
@@ -212,7 +212,8 @@ async fn a_pod_waits_for_a_node_that_declares_what_it_needs() {
     assert_eq!(scene.bound("plain").await, "old");
     let (_, message) = scene.refused("picky").await;
     let why = "0/1 nodes are available: 1 node(s) didn't match Pod's required features. \
-               preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+               no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for \
+               scheduling.";
     assert_eq!(message, why);
 
     let features = json!(["ExtendWebSocketsToKubelet", "RestartAllContainersOnContainerExits"]);
@@ -295,10 +296,12 @@ async fn room_is_made_for_a_more_important_pod() {
     let disrupted = conditions.iter().find(|known| known.type_ == "DisruptionTarget").unwrap();
     assert_eq!(disrupted.reason.as_deref(), Some("PreemptionByScheduler"));
     let important = pods.get("important").await.unwrap();
-    assert_eq!(
-        scene.told("cheap", "Preempted").await.message,
-        Some(format!("Preempted by pod {} on node n", important.metadata.uid.unwrap()))
-    );
+    let told = scene.told("cheap", "Preempted").await;
+    let preemptor = important.metadata.uid.unwrap();
+    assert_eq!(told.message, Some(format!("Preempted by pod {preemptor} on node n")));
+    assert_eq!(told.related.and_then(|related| related.uid), Some(preemptor));
+    let instance = told.reporting_instance.unwrap();
+    assert!(instance.starts_with("default-scheduler-") && instance.len() > 18, "{instance}");
     scene
         .cluster
         .eventually("the node is promised", async || {

@@ -170,6 +170,7 @@ mod tests {
         let regarding = ObjectReference { name: Some(object.to_owned()), ..ObjectReference::default() };
         Record {
             regarding,
+            related: None,
             kind: Type::Normal,
             reason: reason.to_owned(),
             message: message.to_owned(),

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use super::Record;
 use super::correlate::{Correlator, Group, Step};
+use crate::args::host_name;
 use crate::client::lean;
 
 /// Events under way at a time.
@@ -194,7 +195,7 @@ impl Outbox {
         let regarding = &record.regarding;
         let metadata = ObjectMeta { namespace: Some(namespace(record).to_owned()), ..ObjectMeta::default() };
         let modern = record.action.is_some();
-        let instance = self.host.clone().unwrap_or_else(|| self.component.clone());
+        let host = self.host.clone().unwrap_or_else(host_name);
         Event {
             metadata,
             involved_object: regarding.clone(),
@@ -209,8 +210,11 @@ impl Outbox {
             source: (!modern)
                 .then(|| EventSource { component: Some(self.component.clone()), host: self.host.clone() }),
             reporting_component: Some(self.component.clone()),
-            reporting_instance: modern.then_some(instance).or_else(|| self.host.clone()),
-            related: None,
+            reporting_instance: match modern {
+                true => Some(format!("{}-{host}", self.component)),
+                false => self.host.clone(),
+            },
+            related: record.related.clone(),
             series: None,
         }
     }

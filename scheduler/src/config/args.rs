@@ -14,6 +14,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Devices have at least this long to become ready.
+const LEAST_BINDING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The arguments of all plugins of a profile that take some.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -189,6 +193,10 @@ impl Checked for DynamicResourcesArgs {
                 faults.wrong(format!("{path}.{field}"), why);
             }
         }
+        if duration(&self.binding_timeout).is_ok_and(|time| time < LEAST_BINDING_TIMEOUT) {
+            let (path, value) = (format!("{path}.bindingTimeout"), format!("{:?}", self.binding_timeout));
+            faults.invalid(path, value, "must be at least 1 second");
+        }
     }
 }
 
@@ -291,7 +299,7 @@ fn check_shape(shape: &[UtilizationShapePoint], path: &str, faults: &mut Faults)
         return faults.required(path, "at least one point must be specified");
     }
     if let Some(at) = (1..shape.len()).find(|at| shape[at - 1].utilization >= shape[*at].utilization) {
-        let why = "utilization values must be sorted in increasing order";
+        let why = "values must be sorted in increasing order";
         faults.invalid(format!("{path}[{at}].utilization"), shape[at].utilization, why);
     }
     for (at, point) in shape.iter().enumerate() {
@@ -349,7 +357,8 @@ impl Checked for VolumeBindingArgs {
             faults.invalid(format!("{path}.bindTimeoutSeconds"), self.bind_timeout_seconds, why);
         }
         if self.shape.is_some() {
-            let why = "unexpected field `shape`: the feature gate StorageCapacityScoring is off";
+            let why =
+                "unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring";
             faults.forbidden(format!("{path}.shape"), why);
         }
     }

@@ -175,7 +175,7 @@ fn what_is_wrong_is_said_with_its_place() {
         (
             "lock",
             faults("leaderElection: {resourceLock: endpoints}"),
-            "leaderElection.resourceLock: Unsupported value: \"endpoints\": supported values: \"leases\"",
+            "leaderElection.resourceLock: Invalid value: \"endpoints\": resourceLock value must be \"leases\"",
         ),
         (
             "names",
@@ -255,6 +255,11 @@ fn what_is_wrong_is_said_with_its_place() {
             "field of an API type",
             profile("pluginConfig: [{name: NodeAffinity, args: {addedAffinity: {required: {}, oops: 1}}}]"),
             "profiles[0].pluginConfig[0].args.addedAffinity.oops: Forbidden: unknown field",
+        ),
+        (
+            "devices that have no time",
+            profile("pluginConfig: [{name: DynamicResources, args: {bindingTimeout: 500ms}}]"),
+            "profiles[0].pluginConfig[0].args.bindingTimeout: Invalid value: \"500ms\": must be at least 1 second",
         ),
         (
             "two at once",

@@ -69,7 +69,11 @@ pub(super) fn election(leader: &LeaderConfig, lock: &str, path: &str, faults: &m
         faults.invalid(format!("{path}.{name}"), "\"0s\"", "must be greater than zero");
     }
     if lock != "leases" {
-        faults.not_supported(format!("{path}.resourceLock"), lock, &["leases"]);
+        faults.invalid(
+            format!("{path}.resourceLock"),
+            format!("{lock:?}"),
+            "resourceLock value must be \"leases\"",
+        );
     }
     for (name, value) in [("resourceName", &leader.name), ("resourceNamespace", &leader.namespace)] {
         if value.is_empty() {

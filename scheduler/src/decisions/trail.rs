@@ -4,7 +4,7 @@
 //! its decision says since when the pod was ready, and in a flood of new pods nothing else would fit.
 
 use super::ring::{Ring, Weighs};
-use crate::framework::Subject;
+use crate::framework::{Subject, Wakeup};
 use crate::pod::Uid;
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Trail {
         (queue, event): (&'static str, &'static str),
         until: Option<Timestamp>,
     ) {
-        if (queue, event) != ("active", "PodAdd") {
+        if (queue, event) != ("active", Wakeup::PodAdded.label()) {
             self.moves.push(Moved { uid: uid.clone(), at, queue, event, until, by: self.cause.clone() });
         }
     }

@@ -3,8 +3,8 @@
 //! A driver may want to prepare a device before the pod is bound, say attach it to the node. The device then names the
 //! conditions that have to come true, and those that say it never will; the driver writes them to the claim's status.
 
-use super::DeviceId;
 use k8s_openapi::api::resource::v1::{DeviceRequestAllocationResult, ResourceClaim};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// How far the devices of a claim are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,11 +15,9 @@ pub(crate) enum Readiness {
     Waiting,
     /// One never will be.
     Failed {
-        /// Which.
-        device: DeviceId,
-        /// The condition that says so.
-        condition: String,
-        /// And why.
+        /// Why, in the words of the condition that says so.
+        reason: String,
+        /// The same for people.
         message: String,
     },
 }
@@ -32,18 +30,13 @@ pub(crate) fn readiness(claim: &ResourceClaim) -> Readiness {
         if wanted.is_empty() {
             continue;
         }
-        let is_true =
-            |name: &String| condition(claim, result, name).is_some_and(|(status, _)| status == "True");
+        let known = |name: &String| condition(claim, result, name);
+        let is_true = |known: &&Condition| known.status == "True";
         let failures = result.binding_failure_conditions.as_deref().unwrap_or_default();
-        if let Some(failure) = failures.iter().find(|name| is_true(name)) {
-            let message = condition(claim, result, failure).map(|(_, message)| message.to_owned());
-            return Readiness::Failed {
-                device: (result.driver.clone(), result.pool.clone(), result.device.clone()),
-                condition: failure.clone(),
-                message: message.unwrap_or_default(),
-            };
+        if let Some(Condition { reason, message, .. }) = failures.iter().filter_map(known).find(is_true) {
+            return Readiness::Failed { reason: reason.clone(), message: message.clone() };
         }
-        if !wanted.iter().all(is_true) {
+        if !wanted.iter().all(|name| known(name).as_ref().is_some_and(is_true)) {
             readiness = Readiness::Waiting;
         }
     }
@@ -55,19 +48,18 @@ fn results(claim: &ResourceClaim) -> impl Iterator<Item = &DeviceRequestAllocati
     allocation.and_then(|allocation| allocation.devices.as_ref()?.results.as_ref()).into_iter().flatten()
 }
 
-/// Status and message of a condition of a device.
+/// A condition of a device.
 fn condition<'a>(
     claim: &'a ResourceClaim,
     result: &DeviceRequestAllocationResult,
     name: &str,
-) -> Option<(&'a str, &'a str)> {
+) -> Option<&'a Condition> {
     let devices = claim.status.as_ref()?.devices.as_ref()?;
     let device = devices.iter().find(|device| {
         (&device.driver, &device.pool, &device.device, &device.share_id)
             == (&result.driver, &result.pool, &result.device, &result.share_id)
     })?;
-    let known = device.conditions.iter().flatten().find(|known| known.type_ == name)?;
-    Some((&known.status, &known.message))
+    device.conditions.iter().flatten().find(|known| known.type_ == name)
 }
 
 #[cfg(test)]
@@ -99,11 +91,7 @@ mod tests {
             json!([{"driver": "d", "pool": "p", "device": device,
             "conditions": conditions}])
         };
-        let failed = Readiness::Failed {
-            device: ("d".to_owned(), "p".to_owned(), "1".to_owned()),
-            condition: "Broken".to_owned(),
-            message: "no power".to_owned(),
-        };
+        let failed = Readiness::Failed { reason: "R".to_owned(), message: "no power".to_owned() };
         for (name, devices, want) in [
             ("nothing said", json!([]), Readiness::Waiting),
             ("one of two", of("1", vec![condition("Attached", "True")]), Readiness::Waiting),

@@ -88,9 +88,7 @@ pub fn outlook(case: &Case<'_>, wanted: Option<&str>) -> Outlook {
     });
     let message = failure.as_ref().map(|failure| {
         let mut failure = failure.clone();
-        if let Some(preempt::Room::None { why, .. }) = &room {
-            failure.room = Some(format!("preemption: {why}"));
-        }
+        failure.room = preempt::told(room.as_ref(), profile, pod);
         failure.to_string()
     });
     Outlook {

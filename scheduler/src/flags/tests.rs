@@ -79,6 +79,7 @@ fn a_manifest_for_upstream_starts() {
         "--kube-api-qps=100",
         "--kube-api-burst=200",
         "--emulated-version=kube=1.36",
+        "--min-compatibility-version=kube=1.35",
         "-v=3",
     ];
     let args = args(&flags);

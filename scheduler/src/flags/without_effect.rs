@@ -31,6 +31,7 @@ const FLAGS: &[(&str, bool, &str)] = &[
     ("log-text-info-buffer-size", VALUE, LOGS),
     ("log-text-split-stream", SWITCH, LOGS),
     ("logging-format", VALUE, LOGS),
+    ("min-compatibility-version", VALUE, "no behaviour depends on the version of other components"),
     ("permit-address-sharing", SWITCH, LISTEN),
     ("permit-port-sharing", SWITCH, LISTEN),
     ("profiling", SWITCH, PROFILING),

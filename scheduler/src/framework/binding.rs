@@ -75,6 +75,11 @@ pub trait PreBind: Plugin {
         since + self.time_limit()
     }
 
+    /// The reason and text of an event that tells of the wait when it begins.
+    fn tells(&self, _node: &NodeName) -> Option<(&'static str, String)> {
+        None
+    }
+
     /// What is told when it took longer.
     fn timed_out(&self) -> String;
 }

@@ -66,6 +66,11 @@ pub trait Plugin: Debug + Send + Sync {
         Lack::Anything
     }
 
+    /// What it says at upstream's PostFilter, where it makes no room itself.
+    fn says_after_filters(&self, _pod: &PodInfo) -> Option<&'static str> {
+        None
+    }
+
     /// The role at upstream's PreEnqueue.
     fn gate(&self) -> Option<&dyn Gate> {
         None

@@ -8,7 +8,8 @@ use crate::pod::PodInfo;
 use crate::related::Related;
 use objects::views::Node;
 
-/// A kind of change. The names in metrics are upstream's resource and action (`NodeAdd`).
+/// A kind of change. The names in metrics are upstream's resource, with its group, and action
+/// (`NodeAdd`, `storage.k8s.io/CSINodeAdd`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Wakeup {
@@ -149,35 +150,35 @@ impl Wakeup {
             Self::PodRemoved => "AssignedPodDelete",
             Self::PodLabels => "AssignedPodUpdatePodLabel",
             Self::PodScaledDown => "AssignedPodUpdatePodScaleDown",
-            Self::OwnLabels => "PodUpdatePodLabel",
-            Self::OwnTolerations => "PodUpdatePodToleration",
-            Self::OwnScaledDown => "PodUpdatePodScaleDown",
-            Self::OwnGates => "PodUpdatePodSchedulingGatesEliminated",
+            Self::OwnLabels => "UnschedulablePodUpdatePodLabel",
+            Self::OwnTolerations => "UnschedulablePodUpdatePodToleration",
+            Self::OwnScaledDown => "UnschedulablePodUpdatePodScaleDown",
+            Self::OwnGates => "UnschedulablePodUpdatePodSchedulingGatesEliminated",
             Self::NamespaceLabels => "NamespaceUpdate",
             Self::VolumeAdded => "PersistentVolumeAdd",
             Self::VolumeUpdated => "PersistentVolumeUpdate",
             Self::ClaimAdded => "PersistentVolumeClaimAdd",
             Self::ClaimUpdated => "PersistentVolumeClaimUpdate",
-            Self::ClassAdded => "StorageClassAdd",
-            Self::ClassUpdated => "StorageClassUpdate",
-            Self::CsiNodeAdded => "CSINodeAdd",
-            Self::CsiNodeUpdated => "CSINodeUpdate",
-            Self::CsiDriverAdded => "CSIDriverAdd",
-            Self::CsiDriverUpdated => "CSIDriverUpdate",
-            Self::CapacityAdded => "CSIStorageCapacityAdd",
-            Self::CapacityUpdated => "CSIStorageCapacityUpdate",
-            Self::AttachmentDeleted => "VolumeAttachmentDelete",
-            Self::PodAdded => "UnscheduledPodAdd",
-            Self::OwnClaims => "PodUpdatePodGeneratedResourceClaim",
-            Self::ResourceClaimAdded => "ResourceClaimAdd",
-            Self::ResourceClaimUpdated => "ResourceClaimUpdate",
-            Self::ResourceClaimDeleted => "ResourceClaimDelete",
-            Self::SliceAdded => "ResourceSliceAdd",
-            Self::SliceUpdated => "ResourceSliceUpdate",
-            Self::DeviceClassAdded => "DeviceClassAdd",
-            Self::DeviceClassUpdated => "DeviceClassUpdate",
-            Self::GroupAdded => "PodGroupAdd",
-            Self::GroupUpdated => "PodGroupUpdate",
+            Self::ClassAdded => "storage.k8s.io/StorageClassAdd",
+            Self::ClassUpdated => "storage.k8s.io/StorageClassUpdate",
+            Self::CsiNodeAdded => "storage.k8s.io/CSINodeAdd",
+            Self::CsiNodeUpdated => "storage.k8s.io/CSINodeUpdate",
+            Self::CsiDriverAdded => "storage.k8s.io/CSIDriverAdd",
+            Self::CsiDriverUpdated => "storage.k8s.io/CSIDriverUpdate",
+            Self::CapacityAdded => "storage.k8s.io/CSIStorageCapacityAdd",
+            Self::CapacityUpdated => "storage.k8s.io/CSIStorageCapacityUpdate",
+            Self::AttachmentDeleted => "storage.k8s.io/VolumeAttachmentDelete",
+            Self::PodAdded => "UnschedulablePodAdd",
+            Self::OwnClaims => "UnschedulablePodUpdatePodGeneratedResourceClaim",
+            Self::ResourceClaimAdded => "resource.k8s.io/ResourceClaimAdd",
+            Self::ResourceClaimUpdated => "resource.k8s.io/ResourceClaimUpdate",
+            Self::ResourceClaimDeleted => "resource.k8s.io/ResourceClaimDelete",
+            Self::SliceAdded => "resource.k8s.io/ResourceSliceAdd",
+            Self::SliceUpdated => "resource.k8s.io/ResourceSliceUpdate",
+            Self::DeviceClassAdded => "resource.k8s.io/DeviceClassAdd",
+            Self::DeviceClassUpdated => "resource.k8s.io/DeviceClassUpdate",
+            Self::GroupAdded => "scheduling.k8s.io/PodGroupAdd",
+            Self::GroupUpdated => "scheduling.k8s.io/PodGroupUpdate",
         }
     }
 }

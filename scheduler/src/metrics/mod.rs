@@ -178,9 +178,13 @@ impl Metrics {
         }
     }
 
+    /// It was looked whether room can be made for a pod.
+    pub fn tried_to_preempt(&self) {
+        self.preemptions.inc();
+    }
+
     /// Room was made by evicting this many pods.
     pub fn preempted(&self, victims: usize) {
-        self.preemptions.inc();
         self.victims.observe(f64::from(u32::try_from(victims).unwrap_or(u32::MAX)));
     }
 
@@ -241,9 +245,10 @@ mod tests {
         metrics.decide(|| ());
         let end = start + SignedDuration::from_secs(1);
         metrics.attempted("default-scheduler", Outcome::Scheduled, history, end);
+        metrics.tried_to_preempt();
         metrics.preempted(3);
         let counts = Counts { active: 1, ..Counts::default() };
-        metrics.publish(counts, BTreeMap::from([(("active", "PodAdd"), 4)]), (5, 6, 7));
+        metrics.publish(counts, BTreeMap::from([(("active", "UnschedulablePodAdd"), 4)]), (5, 6, 7));
         metrics.permitted(Code::Unschedulable, SignedDuration::from_secs(3));
         metrics.blame(vec![("default-scheduler".to_owned(), "NodePorts", 8)]);
         metrics.writes.called(Call::Binding, true, Duration::from_secs(2));
@@ -270,7 +275,7 @@ mod tests {
             "scheduler_pod_scheduling_sli_duration_seconds_count{attempts=\"2\"} 1",
             "scheduler_pod_scheduling_attempts_sum 2.0",
             "scheduler_pending_pods{queue=\"active\"} 1",
-            "scheduler_queue_incoming_pods_total{queue=\"active\",event=\"PodAdd\"} 4",
+            "scheduler_queue_incoming_pods_total{queue=\"active\",event=\"UnschedulablePodAdd\"} 4",
             "scheduler_preemption_victims_sum 3.0",
             "scheduler_preemption_attempts_total 1",
             "scheduler_cache_size{type=\"assumed_pods\"} 7",

@@ -32,6 +32,8 @@ pub enum Point {
     Score,
     /// After the choice.
     Reserve,
+    /// The same, taken back.
+    Unreserve,
     /// Before the way to the bind.
     Permit,
     /// What is written before the bind.
@@ -50,6 +52,7 @@ impl Point {
             Self::PreScore => "PreScore",
             Self::Score => "Score",
             Self::Reserve => "Reserve",
+            Self::Unreserve => "Unreserve",
             Self::Permit => "Permit",
             Self::PreBind => "PreBind",
             Self::Bind => "Bind",
@@ -138,7 +141,7 @@ impl PluginMetrics {
             hints: registry.histograms(
                 "scheduler_queueing_hint_execution_duration_seconds",
                 "Latency for running a queueing hint function of a plugin, of about a tenth of the questions",
-                exponential_buckets(0.00001, 2.0, 12),
+                exponential_buckets(0.00001, 1.5, 20),
             ),
             events: registry.histograms(
                 "scheduler_event_handling_duration_seconds",

@@ -114,6 +114,15 @@ impl Plugin for DynamicResources {
         pod.spec().resource_claims.is_empty()
     }
 
+    /// Upstream takes a claim back here, for the next try; here the try itself moves it.
+    fn says_after_filters(&self, pod: &PodInfo) -> Option<&'static str> {
+        Some(if pod.spec().resource_claims.is_empty() {
+            "no new claims to deallocate"
+        } else {
+            "still not schedulable"
+        })
+    }
+
     fn filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }
@@ -355,11 +364,10 @@ impl PreBind for DynamicResources {
             match readiness(claim) {
                 Readiness::Ready => {}
                 Readiness::Waiting => settled = Settled::NotYet,
-                Readiness::Failed { device: (driver, pool, device), condition, message } => {
-                    return Settled::Never(format!(
-                        "claim {} binding failed: device {driver}/{pool}/{device} has condition {condition}: {message}",
-                        claim.metadata.name.as_deref().unwrap_or_default()
-                    ));
+                Readiness::Failed { reason, message } => {
+                    let name = claim.metadata.name.as_deref().unwrap_or_default();
+                    let why = format!("claim {name} binding failed: reason={reason}, message={message:?}");
+                    return Settled::Never(why);
                 }
             }
         }
@@ -380,6 +388,13 @@ impl PreBind for DynamicResources {
         let waiting = claims_in_binding(pod, cluster).filter(|claim| readiness(claim) == Readiness::Waiting);
         let given = waiting.filter_map(|claim| self.ready_by(claim));
         given.min().unwrap_or_else(|| since.saturating_add(self.binding_timeout).unwrap_or(Timestamp::MAX))
+    }
+
+    fn tells(&self, node: &NodeName) -> Option<(&'static str, String)> {
+        Some((
+            "BindingConditionsPending",
+            format!("waiting for binding conditions for device on node {node}"),
+        ))
     }
 
     fn timed_out(&self) -> String {

@@ -67,6 +67,18 @@ impl Room {
     }
 }
 
+/// What is told of a pod for which no room was made: by upstream's PostFilter plugins, in their order. `None` if it was.
+pub(crate) fn told(room: Option<&Room>, profile: &Profile, pod: &PodInfo) -> Option<String> {
+    let why = match room {
+        Some(Room::Made { .. }) => return None,
+        Some(Room::None { why, .. }) => Some(format!("preemption: {why}")),
+        None => None,
+    };
+    let said = profile.plugins().filter_map(|plugin| plugin.says_after_filters(pod)).map(str::to_owned);
+    let said: Vec<String> = said.chain(why).collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
+
 /// Finds room for plugins: [`find`], or somebody who remembers what the last search found.
 pub trait Rooms {
     /// What [`find`] answers.

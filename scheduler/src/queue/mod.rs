@@ -28,6 +28,9 @@ use waiting::Waiting;
 /// How long a pod is parked when nothing else is configured (upstream: 5 min).
 pub const PARKED_LIMIT: SignedDuration = SignedDuration::from_mins(5);
 
+/// The event of a change of the pod itself that no plugin asks for.
+const POD_UPDATED: &str = "UnschedulablePodUpdate";
+
 /// The queue. See the file header.
 #[derive(Debug)]
 pub struct Queue {
@@ -180,8 +183,12 @@ impl Queue {
         self.flush(now);
         let ticket = match self.active.first() {
             Some((_, ticket)) => *ticket,
-            // Nothing else to do: no need to let it wait (upstream: PopFromBackoffQ).
-            None => self.backing_off.first()?.2,
+            // Nothing else to do: no need to let it wait.
+            None => {
+                let (.., ticket) = *self.backing_off.first()?;
+                *self.moves.entry(("active", "PopFromBackoffQ")).or_default() += 1;
+                ticket
+            }
         };
         self.put(ticket, Place::InFlight, "Pop", now);
         let entry = self.entries.get_mut(&ticket)?;
@@ -377,23 +384,24 @@ impl Queue {
                 changed: WakeupSet::default(),
             },
         );
-        self.enqueue(ticket, "PodAdd", now);
+        self.enqueue(ticket, Wakeup::PodAdded.label(), now);
     }
 
     fn update(&mut self, ticket: Ticket, pod: Arc<PodInfo>, now: Timestamp) {
         let Some(entry) = self.entries.get_mut(&ticket) else { return };
         let before = std::mem::replace(&mut entry.pod, pod);
         let change = Change::several(entry.pod.changes_since(&before), Subject::Own(&before));
+        let event = change.kinds.iter().next().map_or(POD_UPDATED, Wakeup::label);
         match entry.place {
             Place::Parked { .. }
                 if self.profiles.helps(&entry.pod, &entry.rejectors, &change, self.hints.as_deref()) =>
             {
-                self.enqueue(ticket, "PodUpdate", now);
+                self.enqueue(ticket, event, now);
             }
-            Place::Gated { .. } => self.enqueue(ticket, "PodUpdate", now),
-            Place::Active(_) => self.activate(ticket, "PodUpdate", now),
+            Place::Gated { .. } => self.enqueue(ticket, event, now),
+            Place::Active(_) => self.activate(ticket, event, now),
             // Filed anew: it may lack something else now.
-            place @ Place::Parked { .. } => self.put(ticket, place, "PodUpdate", now),
+            place @ Place::Parked { .. } => self.put(ticket, place, event, now),
             Place::InFlight => entry.changed = entry.changed.union(change.kinds),
             Place::Backoff { .. } => {}
         }
@@ -458,7 +466,9 @@ impl Queue {
             }
         };
         if before.is_none_or(|before| std::mem::discriminant(&before) != std::mem::discriminant(&place)) {
-            *self.moves.entry((queue, event)).or_default() += 1;
+            // Upstream keeps gated pods with the unschedulable ones, and counts them so.
+            let counted = if queue == "gated" { "unschedulable" } else { queue };
+            *self.moves.entry((counted, event)).or_default() += 1;
             let until = if let Place::Backoff { until, .. } = place { Some(until) } else { None };
             self.trail.moved(&entry.pod.uid, now, (queue, event), until);
         }

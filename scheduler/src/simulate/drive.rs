@@ -90,6 +90,7 @@ impl Driven {
             }
             Effect::Unnominate { .. }
             | Effect::GroupScheduled { .. }
+            | Effect::Waits { .. }
             | Effect::Placed { .. }
             | Effect::TakeBack { .. } => {}
         }

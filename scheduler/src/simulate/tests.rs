@@ -61,7 +61,7 @@ fn told(report: &Report) -> Vec<String> {
 fn manifests_go_where_the_scheduler_would_put_them() {
     let cluster = vec![node("a", "2"), node("b", "1"), pod("old", Some("b"), "1", None)];
     let report = ask(cluster, NodeChanges::default(), vec![deployment("web", 3, "1")]).unwrap();
-    let short = "default/web-2: 0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: \
+    let short = "default/web-2: 0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: 0/2 nodes are available: \
                  2 No preemption victims found for incoming pod.";
     assert_eq!(told(&report), ["default/web-0 -> a", "default/web-1 -> a", short]);
     assert_eq!(
@@ -162,7 +162,7 @@ fn new_nodes_are_like_old_ones_and_get_their_daemons() {
         vec![node("a", "1"), daemon, pod("waits", None, "1", None), pod("old", Some("a"), "1", None)];
     let add = NodeChanges { add: vec![("b".to_owned(), "a".to_owned())], ..NodeChanges::default() };
     let report = ask(cluster, add, vec![]).unwrap();
-    let short = "default/waits: 0/2 nodes are available: 2 Insufficient cpu. preemption: 0/2 nodes are available: \
+    let short = "default/waits: 0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: 0/2 nodes are available: \
                  2 No preemption victims found for incoming pod.";
     assert_eq!(told(&report).len(), 2, "{report:?}");
     let daemon_first = told(&report) == ["default/agent-b -> b", short];

@@ -175,7 +175,7 @@ impl State {
             .flat_map(|plugin| plugin.writes(&pod, &node, self.cache.snapshot(), now))
             .collect();
         if writes.is_empty() {
-            self.settle(pod, node, now, now);
+            self.settle(pod, node, None, now);
         } else {
             self.effects.push(Effect::Prepare { pod: pod.clone(), writes });
             self.bindings.hold(Binding { pod, node, since: now, phase: Phase::Writing });
@@ -211,7 +211,7 @@ impl State {
             return; // Given up meanwhile: the pod is gone.
         };
         match outcome {
-            Ok(()) => self.settle(pod, node, now, now),
+            Ok(()) => self.settle(pod, node, None, now),
             Err((plugin, error)) => {
                 let message = format!("running PreBind plugin {plugin:?}: {error}");
                 self.give_up(&pod, &node, GivenUp::Error(message), now);
@@ -219,8 +219,9 @@ impl State {
         }
     }
 
-    /// Binds the pod if all that was written has had its effect.
-    fn settle(&mut self, pod: Arc<PodInfo>, node: NodeName, since: Timestamp, now: Timestamp) {
+    /// Binds the pod if all that was written has had its effect. `waits_since`: when the writes were done, if that was
+    /// not just now.
+    fn settle(&mut self, pod: Arc<PodInfo>, node: NodeName, waits_since: Option<Timestamp>, now: Timestamp) {
         let profiles = self.profiles.clone();
         let Some(profile) = profiles.of(&pod) else { return };
         let mut waits = None;
@@ -237,6 +238,12 @@ impl State {
         if let Some(plugin) = waits {
             let snapshot = self.cache.snapshot();
             let claims = profile.pre_binds().flat_map(|plugin| plugin.waits_for(&pod, snapshot)).collect();
+            if waits_since.is_none()
+                && let Some((reason, message)) = plugin.tells(&node)
+            {
+                self.effects.push(Effect::Waits { pod: pod.clone(), reason, message });
+            }
+            let since = waits_since.unwrap_or(now);
             let (until, why) = (plugin.deadline(&pod, snapshot, since), plugin.timed_out());
             let phase = Phase::Settling { plugin: plugin.name(), why, until, claims };
             return self.bindings.hold(Binding { pod, node, since, phase });
@@ -250,7 +257,7 @@ impl State {
         let uids = self.bindings.by_claim.get(claim).cloned().unwrap_or_default();
         for uid in uids {
             if let Some(Binding { pod, node, since, .. }) = self.bindings.take(&uid) {
-                self.settle(pod, node, since, now);
+                self.settle(pod, node, Some(since), now);
             }
         }
     }
@@ -325,9 +332,17 @@ impl State {
             if !writes.is_empty() {
                 self.effects.push(Effect::TakeBack { pod: pod.clone(), writes });
             }
-            for plugin in profile.reserves().rev() {
-                plugin.give_back(pod, node, self.cache.snapshot_mut());
-            }
+            let watch = self.metrics.plugins.cycle(&profile.scheduler_name);
+            watch.point(
+                Point::Unreserve,
+                |()| Code::Success,
+                || {
+                    for plugin in profile.reserves().rev() {
+                        let give_back = || plugin.give_back(pod, node, self.cache.snapshot_mut());
+                        watch.plugin(plugin.name(), Point::Unreserve, |()| Code::Success, give_back);
+                    }
+                },
+            );
         }
         if let Some(pod) = self.cache.forget(&pod.uid) {
             self.wake_for_pod(Wakeup::PodRemoved, &pod, Some(node), now);

@@ -148,6 +148,15 @@ pub enum Effect {
         /// The pod.
         pod: Arc<PodInfo>,
     },
+    /// Tell what a pod waits for before it is bound.
+    Waits {
+        /// The pod.
+        pod: Arc<PodInfo>,
+        /// The reason of the event.
+        reason: &'static str,
+        /// What it says.
+        message: String,
+    },
     /// Tell whether a group of pods could be scheduled: condition PodGroupScheduled.
     GroupScheduled {
         /// The group.

@@ -53,6 +53,7 @@ impl State {
         let Some((profile, preempt)) = preempt else { return self.refuse(pod, history, failure, None, now) };
         let (cluster, found) = (self.cache.snapshot(), Candidates::default());
         let attempt = Attempt { pod: &pod, profile, cluster, failure: &failure, budgets: &self.budgets, now };
+        self.metrics.tried_to_preempt();
         let room = preempt.make_room(&attempt, &found);
         if room.made().is_none() {
             return self.refuse(pod, history, failure, Some(room), now);
@@ -103,8 +104,8 @@ impl State {
         now: Timestamp,
     ) {
         self.metrics.attempted(pod.scheduler_name(), Outcome::Unschedulable, history, now);
-        if let Some(Room::None { why, .. }) = &room {
-            failure.room = Some(format!("preemption: {why}"));
+        if let Some(profile) = self.profiles.of(&pod) {
+            failure.room = preempt::told(room.as_ref(), profile, &pod);
         }
         let (reason, message) = ("Unschedulable", failure.to_string());
         let made = room.as_ref().and_then(Room::made);
@@ -144,6 +145,7 @@ impl State {
         let cluster = self.cache.snapshot();
         let attempt = Attempt { pod, profile, cluster, failure, budgets: &self.budgets, now };
         let rooms = RefCell::new(&mut self.engine);
+        self.metrics.tried_to_preempt();
         let watch = self.metrics.plugins.cycle(&profile.scheduler_name);
         let code = |room: &Room| if room.made().is_some() { Code::Success } else { Code::Unschedulable };
         Some(watch.point(Point::PostFilter, code, || {

@@ -178,7 +178,7 @@ impl Driven {
                 self.log
                     .push(format!("group {name}: {}", if scheduled { "scheduled" } else { "unschedulable" }));
             }
-            Effect::Placed { .. } => {}
+            Effect::Placed { .. } | Effect::Waits { .. } => {}
         }
     }
 
@@ -216,7 +216,7 @@ fn binds_what_fits_and_counts_it_at_once() {
         [
             "a -> n",
             "b -> n",
-            "c: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+            "c: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: \
              1 No preemption victims found for incoming pod. Keep"
         ]
     );
@@ -382,7 +382,7 @@ fn a_pod_is_bound_when_its_volume_was_made() {
     waiting_claim(&mut driven);
     driven.pod_from(mounting("a"));
     driven.pod("b", 0, "1");
-    let refused = "b: 0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+    let refused = "b: 0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: \
                    1 No preemption victims found for incoming pod. Keep";
     assert_eq!(
         driven.all_well(),
@@ -545,7 +545,7 @@ fn a_gang_that_never_gets_complete_is_set_back() {
     assert_eq!(
         carried_out(&mut driven),
         ["a: 0/1 nodes are available: waiting for minCount pods from a gang to appear \
-        in scheduling queue. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling. Keep";
+        in scheduling queue. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling. Keep";
             0]
     );
     driven.wait(300);

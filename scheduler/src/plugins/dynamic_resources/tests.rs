@@ -427,7 +427,7 @@ fn a_pod_waits_for_what_its_devices_name() {
     assert_eq!(plugin.settled(&pod, &on, &ready), Settled::Yes);
     assert!(plugin.waits_for(&pod, &ready).is_empty());
     cluster.wrote(Related::DeviceClaim(said("Broken")));
-    let why = "claim c binding failed: device gpu.example.com/a/d0 has condition Broken: as told";
+    let why = "claim c binding failed: reason=R, message=\"as told\"";
     assert_eq!(plugin.settled(&pod, &on, &cluster), Settled::Never(why.to_owned()));
 
     // Given up, it is not tied to the device: it is taken back before anything else is given.
