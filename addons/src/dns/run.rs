@@ -156,11 +156,37 @@ impl Dns {
     }
 }
 
-/// A server that asked itself would never end.
+/// A server that asked itself would never end. One on every address is also behind loopback's: what a pod with the
+/// resolver of a node that runs its own finds there is no server of the node's.
 fn without_own(servers: Vec<SocketAddr>, own: &[SocketAddr]) -> Vec<SocketAddr> {
-    let (looping, others): (Vec<_>, Vec<_>) = servers.into_iter().partition(|server| own.contains(server));
+    let is_own = |server: &SocketAddr| {
+        own.iter().any(|own| {
+            let everywhere = own.ip().is_unspecified() && server.ip().to_canonical().is_loopback();
+            own == server || (everywhere && own.port() == server.port())
+        })
+    };
+    let (looping, others): (Vec<_>, Vec<_>) = servers.into_iter().partition(is_own);
     for server in looping {
         tracing::warn!(%server, "an upstream name server is this server itself; it is left out");
     }
     others
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_does_not_ask_itself() {
+        let read =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        let resolvers = ["127.0.0.53:53", "[::1]:53", "127.0.0.1:5353", "10.0.0.2:53"];
+        for (own, left) in [
+            (vec!["0.0.0.0:53"], vec!["127.0.0.1:5353", "10.0.0.2:53"]),
+            (vec!["10.0.0.2:53"], vec!["127.0.0.53:53", "[::1]:53", "127.0.0.1:5353"]),
+            (vec!["0.0.0.0:1053"], resolvers.to_vec()),
+        ] {
+            assert_eq!(without_own(read(&resolvers), &read(&own)), read(&left), "{own:?}");
+        }
+    }
 }

@@ -6,11 +6,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::rdata::CNAME;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use parking_lot::RwLock;
+use tokio::time::{Instant, timeout_at};
 
 use super::cache::Response;
 use super::index::Index;
@@ -22,6 +24,9 @@ use super::zone::Zone;
 
 /// Aliases that are followed inside the cluster; more of them go in a circle.
 const ALIASES: usize = 8;
+
+/// How long a search may ask upstream: less than the 5 s after which resolvers ask again.
+const SEARCH_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Answers questions. Shared by all listeners.
 #[derive(Debug)]
@@ -69,10 +74,23 @@ impl Server {
 
     /// Asks upstream for what is missing.
     pub(super) async fn finish(&self, mut pending: Pending) -> (Message, Source) {
+        let deadline = Instant::now() + SEARCH_PATIENCE;
         loop {
             let question = question(&pending.request, pending.name(), pending.kind());
-            let next = match self.upstream.ask(&question).await {
+            let asking = self.upstream.ask(&question);
+            let asked = match pending.names.len() {
+                1 => asking.await,
+                _ => timeout_at(deadline, asking)
+                    .await
+                    .unwrap_or_else(|late| Err(AskError::Silent(late.into()))),
+            };
+            let next = match asked {
                 Ok(response) => self.take(pending, response),
+                // Of a search the asked name does not exist, whatever upstream would say of the later ones.
+                Err(error) if pending.names.len() > 1 => {
+                    tracing::debug!(%error, name = %question.name, "a search cannot be completed");
+                    self.denied(pending, true)
+                }
                 Err(error) => {
                     tracing::debug!(%error, name = %question.name, "a name cannot be asked for upstream");
                     pending.reply.metadata.response_code = match error {

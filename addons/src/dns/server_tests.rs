@@ -5,7 +5,6 @@ use component::random::Random;
 use hickory_proto::op::{MessageType, OpCode, Query};
 use hickory_proto::rr::rdata::A;
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::*;
 use crate::dns::cache::{Limits, Question};
@@ -61,10 +60,14 @@ fn upstream_knows(server: &Server, names: &[(&str, Option<[u8; 4]>)]) {
     }
 }
 
-fn ask(server: &Server, text: &str, kind: RecordType, client: &str) -> String {
+fn begin(server: &Server, text: &str, kind: RecordType, client: &str) -> Step {
     let mut request = Message::new(1, MessageType::Query, OpCode::Query);
     request.add_query(Query::query(name(text), kind));
-    match server.begin(request, client.parse().unwrap()) {
+    server.begin(request, client.parse().unwrap())
+}
+
+fn ask(server: &Server, text: &str, kind: RecordType, client: &str) -> String {
+    match begin(server, text, kind, client) {
         Step::Ask(pending) => format!("asks upstream for {}", pending.name()),
         Step::Done(reply, _) => {
             let answers = reply.answers.iter().map(|record| format!("{} {}", record.name, record.data));
@@ -142,4 +145,22 @@ async fn autopath_walks_the_search_list_of_a_pod() {
     // Who is no pod of that namespace gets the plain answer.
     assert_eq!(ask(&server, long, RecordType::A, "10.9.9.9"), "NXDomain aa soa");
     assert_eq!(ask(&server, "www.example.com.m.svc.cluster.local.", RecordType::A, POD), "NXDomain aa soa");
+}
+
+/// The name that was asked for is known not to exist, whatever upstream would say of the later ones.
+#[tokio::test(start_paused = true)]
+async fn autopath_denies_what_is_not_there_although_upstream_is_silent() {
+    let mut server = server(true);
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for upstreams in [Vec::new(), vec![silent.local_addr().unwrap()]] {
+        let (limits, random) = (Limits::default(), Random::from_seed(1));
+        server.upstream = Upstream::new(upstreams, Vec::new(), limits, random, Arc::clone(&server.metrics));
+        let Step::Ask(pending) = begin(&server, "lost.n.svc.cluster.local.", RecordType::A, POD) else {
+            panic!("the search goes on upstream")
+        };
+        let start = Instant::now();
+        let (reply, _) = server.finish(*pending).await;
+        assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
+        assert!(start.elapsed() <= SEARCH_PATIENCE, "resolvers wait for 5 s");
+    }
 }
