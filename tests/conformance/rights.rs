@@ -103,3 +103,53 @@ async fn nobody_grants_more_than_he_has() {
     bindings.create(&post, &binding("rules", "cluster-admin", "carol")).await.unwrap();
     cluster.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn acting_as_another_has_to_be_granted() {
+    let cluster = TestCluster::apiserver().await;
+    let post = PostParams::default();
+    let role: ClusterRole = serde_json::from_value(json!({"metadata": {"name": "acts"}, "rules": [
+        {"apiGroups": [""], "resources": ["users"], "resourceNames": ["carol"], "verbs": ["impersonate"]},
+        {"apiGroups": [""], "resources": ["groups"], "resourceNames": ["readers"], "verbs": ["impersonate"]},
+    ]}))
+    .unwrap();
+    Api::<ClusterRole>::all(cluster.client.clone()).create(&post, &role).await.unwrap();
+    let mut everywhere = serde_json::to_value(binding("acts", "acts", "bob")).unwrap();
+    everywhere["kind"] = "ClusterRoleBinding".into();
+    let everywhere: ClusterRoleBinding = serde_json::from_value(everywhere).unwrap();
+    Api::<ClusterRoleBinding>::all(cluster.client.clone()).create(&post, &everywhere).await.unwrap();
+    cluster.api::<RoleBinding>().create(&post, &binding("looks", "view", "carol")).await.unwrap();
+
+    let bob = client(&cluster, "bob");
+    let ask = async |headers: &[(&str, &str)]| {
+        let mut request = http::Request::get("/api/v1/namespaces/default/configmaps");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        bob.request::<serde_json::Value>(request.body(Vec::new()).unwrap()).await
+    };
+    ask(&[("impersonate-user", "carol"), ("impersonate-group", "readers")]).await.unwrap();
+    for (headers, cannot) in [
+        (vec![("impersonate-user", "root")], "\"users\" in API group \"\" at the cluster scope"),
+        (
+            vec![("impersonate-user", "carol"), ("impersonate-group", "system:masters")],
+            "\"groups\" in API group \"\" at the cluster scope",
+        ),
+        (
+            vec![("impersonate-user", "system:serviceaccount:a:b")],
+            "\"serviceaccounts\" in API group \"\" in the namespace \"a\"",
+        ),
+        (
+            vec![("impersonate-user", "carol"), ("impersonate-extra-scopes", "all")],
+            "\"userextras/scopes\" in API group \"authentication.k8s.io\" at the cluster scope",
+        ),
+        (
+            vec![("impersonate-user", "carol"), ("impersonate-uid", "1")],
+            "\"uids\" in API group \"authentication.k8s.io\" at the cluster scope",
+        ),
+    ] {
+        let said = refused(ask(&headers).await);
+        assert!(said.ends_with(&format!("User \"bob\" cannot impersonate resource {cannot}")), "{said}");
+    }
+    cluster.stop().await;
+}

@@ -30,9 +30,11 @@ pub(crate) fn authorize<P: AsRef<Policy>>(
     verb: Verb,
     policy: impl FnOnce() -> P,
 ) -> ApiResult<()> {
-    if by_identity(user, target, verb)
-        || policy().as_ref().allows(user, &act(target, verb.as_str())).is_some()
-    {
+    let named = match target {
+        Target::Resource(_) => verb.as_str(),
+        Target::Path(_) => path_verb(verb),
+    };
+    if by_identity(user, target, verb) || policy().as_ref().allows(user, &act(target, named)).is_some() {
         return Ok(());
     }
     Err(match target {

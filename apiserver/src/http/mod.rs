@@ -91,8 +91,9 @@ fn admit(
         Target::Resource(path) => path.verb,
         Target::Path(_) => path_verb(method),
     };
-    let user = impersonation::impersonate(user, headers)?;
-    authz::authorize(&user, target, verb, || server.roles.policy(&server.store))?;
+    let policy = || server.roles.policy(&server.store);
+    let user = impersonation::impersonate(user, headers, policy)?;
+    authz::authorize(&user, target, verb, policy)?;
     Ok(user)
 }
 
