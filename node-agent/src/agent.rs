@@ -13,7 +13,7 @@ use component::informers::Informers;
 use component::tasks::Tasks;
 use kube::Client;
 use parking_lot::Mutex;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::{Config, RuntimeChoice};
 use crate::containers::resolv_conf::Names;
@@ -174,6 +174,7 @@ async fn runtimes(
 
 async fn wait_for(runtime: &CriRuntime, endpoint: &str) -> Result<(), AgentError> {
     let deadline = tokio::time::Instant::now() + RUNTIME_LIMIT;
+    let mut told = false;
     loop {
         match runtime.version().await {
             Ok(version) => {
@@ -183,7 +184,12 @@ async fn wait_for(runtime: &CriRuntime, endpoint: &str) -> Result<(), AgentError
             Err(source) if tokio::time::Instant::now() > deadline => {
                 return Err(AgentError::Runtime { endpoint: endpoint.to_owned(), source });
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    warn!(endpoint, %error, "waiting for the container runtime");
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use super::look::Case;
 use super::numbers::numbers;
 use super::relax;
 use super::report::{NodeAnswer, NodeFilter};
-use super::scores::rank;
+use super::scores::{Ranked, rank};
 use crate::cycle::Checks;
 use crate::framework::{ForPod, Verdict};
 
@@ -13,14 +13,20 @@ pub(super) fn answer(case: &Case<'_>, name: &str, is_there: bool) -> NodeAnswer 
     let filters = filters(case, name);
     let fits = !filters.is_empty() && filters.iter().all(|filter| filter.fits) && fits(case, name);
     let ranked = || rank(case.pod, case.profile, case.cluster, usize::MAX).nodes;
-    let place = fits.then(|| ranked().iter().position(|ranked| &*ranked.node == name)).flatten();
+    let place = fits.then(|| place(&ranked(), name)).flatten();
     NodeAnswer {
         node: name.to_owned(),
         fits,
-        place: place.map(|place| place + 1),
+        place,
         filters,
         fixes: if fits || is_there { Vec::new() } else { relax::fixes_on(case, name) },
     }
+}
+
+/// Equals share the first place among them, since one of them is drawn.
+fn place(ranked: &[Ranked], name: &str) -> Option<usize> {
+    let own = ranked.iter().find(|ranked| &*ranked.node == name)?.total;
+    ranked.iter().position(|ranked| ranked.total == own).map(|before| before + 1)
 }
 
 /// Whether the pod fits, also beside the pods that were promised room there.
@@ -58,4 +64,18 @@ fn filters(case: &Case<'_>, name: &str) -> Vec<NodeFilter> {
         })
     };
     case.profile.filters().filter_map(ask).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equals_share_a_place() {
+        let node = |name: &str, total| Ranked { node: name.into(), total, points: Vec::new() };
+        let ranked = [node("a", 9), node("b", 9), node("c", 5), node("d", 5)];
+        for (name, want) in [("a", Some(1)), ("b", Some(1)), ("c", Some(3)), ("d", Some(3)), ("e", None)] {
+            assert_eq!(place(&ranked, name), want, "{name}");
+        }
+    }
 }

@@ -242,7 +242,7 @@ pub struct NodeAnswer {
     pub node: String,
     /// Whether the pod fits it now.
     pub fits: bool,
-    /// Its place among the nodes that fit, the best is 1.
+    /// Its place among the nodes that fit, the best is 1; equals share theirs.
     pub place: Option<usize>,
     /// What each filter says that has anything to say about this pod.
     pub filters: Vec<NodeFilter>,
