@@ -27,11 +27,14 @@ const ATTR_SECOND_NAME: u16 = 3;
 const ATTR_REVISION: u16 = 4;
 const ATTR_FAMILY: u16 = 5;
 const ATTR_DATA: u16 = 7;
+const ATTR_ELEMENTS: u16 = 8;
+const ATTR_LINE: u16 = 9;
 const ATTR_INDEX: u16 = 11;
 const DATA_IP: u16 = 1;
 const DATA_CIDR: u16 = 3;
 const DATA_PORT: u16 = 4;
 const DATA_PROTOCOL: u16 = 7;
+const DATA_HASH_SIZE: u16 = 18;
 const DATA_MAX_ELEMENTS: u16 = 19;
 const DATA_SECOND_IP: u16 = 20;
 const DATA_SECOND_CIDR: u16 = 21;
@@ -47,6 +50,9 @@ const NETWORK_ORDER: u16 = 0x4000;
 
 /// Most elements of a set: far more than a cluster has addresses and ports.
 const MAX_ELEMENTS: u32 = 1 << 20;
+
+/// Most elements of one message: the largest come to some 90 bytes each, a list to less than 64 KiB.
+pub const MAX_ADDED: usize = 500;
 
 const HEADER_BYTES: usize = 4;
 
@@ -95,14 +101,17 @@ pub struct Element {
     pub mark: Option<u32>,
 }
 
-/// Creates a set, with elements that carry marks if `marks`; it is no error if the same one exists.
-pub fn create(batch: &mut Batch, name: &str, kind: Kind, v6: bool, marks: bool) {
+/// Creates a set, with elements that carry marks if `marks`, with room for so many; it is no error if the same one exists,
+/// whatever its room. A set grows beyond its room, but then the kernel makes its table anew, and anew for each doubling.
+pub fn create(batch: &mut Batch, name: &str, kind: Kind, v6: bool, marks: bool, room: usize) {
     let family = if v6 { libc::AF_INET6 } else { libc::AF_INET } as u8;
     message(batch, CREATE_SET, name, |body| {
         body.text(ATTR_TYPE, kind.name());
         body.u8(ATTR_REVISION, 0);
         body.u8(ATTR_FAMILY, family);
         body.nested(ATTR_DATA, |data| {
+            let room = u32::try_from(room).unwrap_or(MAX_ELEMENTS).min(MAX_ELEMENTS);
+            data.be32(DATA_HASH_SIZE | NETWORK_ORDER, room);
             data.be32(DATA_MAX_ELEMENTS | NETWORK_ORDER, MAX_ELEMENTS);
             if marks {
                 data.be32(DATA_FLAGS | NETWORK_ORDER, WITH_MARKS);
@@ -124,6 +133,15 @@ pub fn swap(batch: &mut Batch, one: &str, other: &str) {
 /// Adds an element; it is no error if it is there.
 pub fn add(batch: &mut Batch, name: &str, element: &Element) {
     message(batch, ADD, name, |body| write_element(body, element));
+}
+
+/// Adds up to `MAX_ADDED` elements by one message. If one is refused those behind it are not looked at.
+pub fn add_all(batch: &mut Batch, name: &str, elements: impl Iterator<Item = Element>) {
+    message(batch, ADD, name, |body| {
+        // The kernel wants a line to name, as `ipset restore` has one.
+        body.u32(ATTR_LINE, 0);
+        body.nested(ATTR_ELEMENTS, |list| elements.for_each(|element| write_element(list, &element)));
+    });
 }
 
 /// Deletes an element; it is no error if it is not there.
@@ -214,5 +232,23 @@ mod tests {
         if cfg!(target_endian = "little") {
             assert_eq!(batch.bytes(), expected);
         }
+    }
+
+    #[test]
+    fn the_largest_elements_fit_one_message() {
+        let (address, mut batch) = ("fd00::1".parse().unwrap(), Batch::new());
+        let second = Some((address, Some(128)));
+        let element = Element { address, prefix: Some(128), port: Some((6, 80)), second, mark: Some(1) };
+        add_all(&mut batch, "s", std::iter::repeat_n(element, MAX_ADDED));
+        assert_eq!(batch.len(), 1);
+        // Header, line and list, then elements of the same bytes that one alone has.
+        let mut one = Batch::new();
+        add(&mut one, "s", &element);
+        let body = &one.bytes()[36..];
+        assert_eq!(
+            &batch.bytes()[36..48],
+            [8, 0, 9, 0, 0, 0, 0, 0, batch.bytes()[44], batch.bytes()[45], 8, 0x80]
+        );
+        assert!(batch.bytes()[48..].chunks(body.len()).all(|chunk| chunk == body));
     }
 }

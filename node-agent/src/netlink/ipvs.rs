@@ -4,6 +4,7 @@
 //! big-endian on the wire, addresses are 16 bytes of which IPv4 uses the first four.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use nix::libc;
 
@@ -107,7 +108,7 @@ impl ServerKey {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// Name of the scheduler, at most 15 bytes.
-    pub scheduler: String,
+    pub scheduler: Arc<str>,
     /// `FLAG_*`.
     pub flags: u32,
     /// Seconds for which a persistent client stays.
@@ -345,7 +346,7 @@ fn body<'a>(message: &Message<'a>) -> &'a [u8] {
 
 fn read_server(message: &Message<'_>) -> Option<(ServerKey, Server)> {
     let list = find(body(message), ATTR_SERVICE)?.value;
-    let mut server = Server { scheduler: String::new(), flags: 0, timeout: 0 };
+    let mut server = Server { scheduler: Arc::default(), flags: 0, timeout: 0 };
     let (mut family, mut protocol, mut port, mut address, mut mark) = (0, None, None, None, None);
     for attribute in attributes(list) {
         match attribute.kind {
@@ -354,7 +355,7 @@ fn read_server(message: &Message<'_>) -> Option<(ServerKey, Server)> {
             SVC_ADDR => address = Some(attribute.value),
             SVC_PORT => port = attribute.be16(),
             SVC_FWMARK => mark = attribute.u32(),
-            SVC_SCHEDULER => server.scheduler = attribute.text()?.to_owned(),
+            SVC_SCHEDULER => server.scheduler = attribute.text()?.into(),
             SVC_FLAGS => server.flags = attribute.u32()? & !FLAG_HASHED,
             SVC_TIMEOUT => server.timeout = attribute.u32()?,
             _ => {}

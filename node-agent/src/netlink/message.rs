@@ -42,6 +42,12 @@ impl Batch {
         self.bytes[start + 6..start + 8].copy_from_slice(&flags.to_ne_bytes());
     }
 
+    /// Forgets the messages; their room is used again.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.starts.clear();
+    }
+
     /// How many messages it holds.
     pub fn len(&self) -> usize {
         self.starts.len()

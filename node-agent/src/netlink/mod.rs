@@ -16,4 +16,4 @@ pub mod socket;
 
 pub use message::{Attribute, Batch, Message, Writer, attributes, find, messages};
 pub use refusal::SyncError;
-pub use socket::{Error, Failure, Protocol, Socket};
+pub use socket::{Error, Failure, Protocol, Socket, Stream};

@@ -192,6 +192,11 @@ impl Socket {
         Ok(failures)
     }
 
+    /// For independent messages without number: sent while they are written, see [`Stream`].
+    pub fn stream(&mut self) -> Stream<'_> {
+        Stream { socket: self, batch: Batch::new(), sent: 0, failures: Vec::new() }
+    }
+
     /// Sends all messages in one piece, for protocols whose batch is a transaction (nf_tables), and gives what the
     /// kernel refused; an empty list means that it took all of it.
     pub fn transact(&mut self, batch: &mut Batch) -> Result<Vec<Failure>, Error> {
@@ -323,6 +328,49 @@ impl Socket {
     }
 }
 
+/// Sends independent messages while they are written, a full send at a time, so that one buffer serves any number of
+/// them. As with [`Socket::execute`] the kernel goes on after a refused one, and the last of each send is acknowledged.
+#[derive(Debug)]
+pub struct Stream<'a> {
+    socket: &'a mut Socket,
+    batch: Batch,
+    sent: usize,
+    failures: Vec<Failure>,
+}
+
+impl Stream<'_> {
+    /// Where the next message is to be written.
+    ///
+    /// # Errors
+    ///
+    /// When the messages before it could not be sent.
+    pub fn room(&mut self) -> Result<&mut Batch, Error> {
+        if self.batch.bytes().len() >= SEND_BYTES {
+            self.flush()?;
+        }
+        Ok(&mut self.batch)
+    }
+
+    /// Sends the rest and gives those of all messages that the kernel refused, numbered from 0.
+    ///
+    /// # Errors
+    ///
+    /// When they could not be sent.
+    pub fn finish(mut self) -> Result<Vec<Failure>, Error> {
+        self.flush()?;
+        Ok(self.failures)
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        let failures = self.socket.execute(&mut self.batch)?;
+        let sent = self.sent;
+        self.failures.extend(failures.into_iter().map(|it| Failure { index: it.index + sent, ..it }));
+        self.sent += self.batch.len();
+        self.batch.clear();
+        Ok(())
+    }
+}
+
 fn switch_on(fd: &impl AsFd, option: libc::c_int) -> Result<(), Errno> {
     let on: libc::c_int = 1;
     let length = size_of::<libc::c_int>() as libc::socklen_t;
@@ -397,5 +445,18 @@ mod tests {
         let failures = socket.execute(&mut batch).unwrap();
         assert_eq!(failures.iter().map(|failure| failure.index).collect::<Vec<_>>(), [0, 2]);
         assert!(failures.iter().all(|failure| failure.errno == Errno::EOPNOTSUPP), "{failures:?}");
+    }
+
+    #[test]
+    fn a_stream_of_several_sends_counts_through() {
+        let mut socket = Socket::open(Protocol::Route).unwrap();
+        let (mut stream, count) = (socket.stream(), 3 * SEND_BYTES / 1024);
+        for index in 0..count {
+            let kind = if index % 100 == 7 { 9999 } else { libc::NLMSG_NOOP as u16 };
+            stream.room().unwrap().message(kind, 0, |body| body.raw(&[0; 1024]));
+        }
+        let refused: Vec<usize> = stream.finish().unwrap().iter().map(|failure| failure.index).collect();
+        assert!(count > 700 && refused == (7..count).step_by(100).collect::<Vec<_>>(), "{refused:?}");
+        assert_eq!(socket.stream().finish().unwrap(), []);
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::proxy::SyncError;
-use crate::proxy::model::PodDetection;
+use crate::proxy::model::{Changes, DataPlane, PodDetection};
 
 use super::legacy::Legacy;
 use super::modern::Modern;
@@ -22,7 +22,42 @@ pub(super) struct Rules {
 }
 
 /// Elements by set.
-pub(super) type Elements = BTreeMap<Set, Vec<Element>>;
+pub(super) type Elements<'a> = BTreeMap<Set, Vec<&'a Element>>;
+
+/// The rules for a plane.
+pub(super) fn rules(desired: &DataPlane) -> Rules {
+    Rules { masquerade_mark: desired.settings.masquerade_mark, pods: desired.settings.pods.clone() }
+}
+
+/// Elements that belong to no frontend: endpoints on this node, and how pods are told.
+pub(super) fn shared_elements(desired: &DataPlane) -> Vec<(Set, Element)> {
+    let ranges = match &desired.settings.pods {
+        PodDetection::Cidrs(ranges) => ranges.as_slice(),
+        _ => &[],
+    };
+    let hairpin = desired.local_endpoints.keys().map(|address| (Set::Hairpin, Element::Twice(*address)));
+    hairpin.chain(ranges.iter().map(|range| (Set::Pods, Element::Range(*range)))).collect()
+}
+
+/// Endpoints on this node that came (`there`) or went.
+pub(super) fn hairpins<'a>(
+    desired: &'a DataPlane,
+    changes: &'a Changes,
+    there: bool,
+) -> impl Iterator<Item = (Set, Element)> + 'a {
+    let changed = changes.local_endpoints.iter();
+    let of_kind = changed.filter(move |address| desired.local_endpoints.contains_key(*address) == there);
+    of_kind.map(|address| (Set::Hairpin, Element::Twice(*address)))
+}
+
+/// Sorts elements by set, with room for `expected` in each.
+pub(super) fn by_set<'a>(all: impl Iterator<Item = &'a (Set, Element)>, expected: usize) -> Elements<'a> {
+    let mut sorted = Elements::new();
+    for (set, element) in all {
+        sorted.entry(*set).or_insert_with(|| Vec::with_capacity(expected)).push(element);
+    }
+    sorted
+}
 
 /// The better way that this kernel has.
 ///
@@ -43,7 +78,7 @@ pub(super) fn open() -> Result<Box<dyn Firewall>, SyncError> {
 /// Netfilter, one way or the other.
 pub(super) trait Firewall: Send + std::fmt::Debug {
     /// Makes rules and sets so. Packets see the old elements or the new ones, never a part.
-    fn replace(&mut self, rules: &Rules, elements: &Elements) -> Result<(), SyncError>;
+    fn replace(&mut self, rules: &Rules, elements: &Elements<'_>) -> Result<(), SyncError>;
 
     /// Adds and removes elements.
     fn change(&mut self, added: &[(Set, Element)], removed: &[(Set, Element)]) -> Result<(), SyncError>;

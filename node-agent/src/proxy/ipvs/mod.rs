@@ -28,17 +28,16 @@ use rustc_hash::FxHashMap;
 
 pub use reach::{DEVICE, Mode as ReachMode};
 
-use super::model::{Changes, Cidr, DataPlane, Frontend, PodDetection, Protocol as Layer4, Settings};
+use super::model::{Changes, Cidr, DataPlane, Frontend, Protocol as Layer4, Settings};
 use super::{Backend, Report, Stale, SyncError};
 use crate::netlink::ipvs::{Commands, DestinationKey, MODULE, Server, ServerKey, Timeouts};
 use crate::netlink::{Batch, Error, Failure, Protocol, Socket};
 use drains::Drains;
-use firewall::{Elements, Firewall, Rules};
+use firewall::{Firewall, hairpins};
 use numbers::Numbers;
 use owned::{Delta, Owned};
 use reach::Reach;
-use sets::{Element, Set};
-use steps::{Known, Step, steps};
+use steps::{Destinations, Known, Servers, Step, steps};
 use wanted::{Context, Wanted, destination, marks, wanted};
 
 /// Upstream's default of `--ipvs-scheduler`.
@@ -95,7 +94,7 @@ pub struct Ipvs {
     own: reach::Own,
     numbers: Numbers,
     /// What the kernel has, as far as it is ours; only right while `adopted`.
-    servers: FxHashMap<ServerKey, Known>,
+    servers: Servers,
     adopted: bool,
     /// Those of the last sync.
     settings: Settings,
@@ -144,7 +143,7 @@ impl Ipvs {
             context: Context::default(),
             own: reach::Own::default(),
             numbers: Numbers::default(),
-            servers: FxHashMap::default(),
+            servers: Servers::default(),
             adopted: false,
             settings: Settings::default(),
             owned: Owned::default(),
@@ -164,7 +163,8 @@ impl Ipvs {
         let servers =
             self.commands.servers(&mut self.socket).map_err(|error| failed("read virtual servers", error))?;
         self.servers.clear();
-        self.owned = Owned::default();
+        self.servers.reserve(desired.frontends.len());
+        self.owned = Owned::with_room(desired.frontends.len());
         for (key, server) in servers {
             if !self.is_ours(&key, desired.settings.masquerade_mark) {
                 continue;
@@ -178,14 +178,15 @@ impl Ipvs {
                     self.drains.start(key, *destination);
                 }
             }
-            let destinations = destinations.into_iter().map(|(key, state)| (key, state.weight)).collect();
-            self.servers.insert(key, Known { server, destinations });
+            let destinations: Destinations =
+                destinations.into_iter().map(|(key, state)| (key, state.weight)).collect();
+            self.servers.insert(key, Box::new(Known { server, destinations }));
             if self.claimant(&key, desired).is_none() {
                 self.owned.inherit(&key, self.reach.has());
             }
         }
         self.drains.keep(|key, destination| {
-            self.servers.get(key).is_some_and(|known| known.destinations.get(destination) == Some(&0))
+            self.servers.get(key).is_some_and(|known| known.destinations.weight(destination) == Some(0))
         });
         Ok(())
     }
@@ -195,7 +196,7 @@ impl Ipvs {
         let ranges = &desired.settings.node_port_addresses;
         let selected = |address: &IpAddr| ranges.iter().any(|range| range.contains(*address));
         self.context = Context {
-            scheduler: self.options.scheduler.clone(),
+            scheduler: self.options.scheduler.as_str().into(),
             node_ports: self.own.global.iter().copied().filter(selected).collect(),
             own: self.own.all.clone(),
         };
@@ -249,18 +250,22 @@ impl Ipvs {
         Ok(wanted(frontend, policy, desired, &self.context, number))
     }
 
-    /// The steps for one frontend; `delta` collects what changes beside IPVS.
+    /// Adds the steps for one frontend to `all`; `delta` collects what changes beside IPVS.
     fn plan(
         &mut self,
         frontend: &Frontend,
         desired: &DataPlane,
+        all: &mut Vec<Step>,
         delta: &mut Delta,
-    ) -> Result<Vec<Step>, SyncError> {
+    ) -> Result<(), SyncError> {
         let wanted = self.wanted(frontend, desired)?;
-        let mut all = Vec::new();
         for (key, server, endpoints) in &wanted.servers {
             let destinations: Vec<DestinationKey> = endpoints.iter().map(destination).collect();
-            all.extend(steps(key, self.servers.get(key), Some((server, &destinations))));
+            all.extend(steps(
+                key,
+                self.servers.get(key).map(|known| &**known),
+                Some((server, &destinations)),
+            ));
         }
         let mut closing = Vec::new();
         for key in self.owned.servers(frontend) {
@@ -279,7 +284,7 @@ impl Ipvs {
             self.numbers.release(frontend);
         }
         self.owned.set(*frontend, wanted, closing, delta);
-        Ok(all)
+        Ok(())
     }
 
     /// Sends steps. What the kernel took is written down; what it refused is told by the first refusal that matters.
@@ -292,11 +297,7 @@ impl Ipvs {
         if steps.is_empty() {
             return Ok(());
         }
-        let mut batch = Batch::new();
-        for step in steps {
-            step.write(&self.commands, &mut batch);
-        }
-        let failures = self.socket.execute(&mut batch).map_err(|error| failed("program IPVS", error))?;
+        let failures = self.send(steps).map_err(|error| failed("program IPVS", error))?;
         let failures: FxHashMap<usize, Failure> = failures.into_iter().map(|it| (it.index, it)).collect();
         let mut fatal = None;
         for (index, step) in steps.iter().enumerate() {
@@ -330,13 +331,24 @@ impl Ipvs {
         })
     }
 
+    fn send(&mut self, steps: &[Step]) -> Result<Vec<Failure>, Error> {
+        let mut stream = self.socket.stream();
+        for step in steps {
+            step.write(&self.commands, stream.room()?);
+        }
+        stream.finish()
+    }
+
     /// UDP flows that a step leaves leading nowhere.
     fn stale(&self, step: &Step) -> Vec<Stale> {
         let (key, endpoints) = match step {
             Step::Delete(key, endpoint) => (key, vec![*endpoint]),
             Step::DeleteServer(key) => (
                 key,
-                self.servers.get(key).map(|it| it.destinations.keys().copied().collect()).unwrap_or_default(),
+                self.servers
+                    .get(key)
+                    .map(|it| it.destinations.iter().map(|(key, _)| *key).collect())
+                    .unwrap_or_default(),
             ),
             _ => return Vec::new(),
         };
@@ -369,27 +381,40 @@ impl Ipvs {
 
     fn sync_all(&mut self, desired: &DataPlane, changes: &Changes) -> Result<Report, SyncError> {
         let everything = changes.everything || !self.adopted || self.settings != desired.settings;
-        let mut frontends = self.affected(changes);
-        frontends.append(&mut self.refused);
-        frontends.extend(self.drains.take_emptied());
-        let inherited = everything.then(|| self.adopt(desired)).transpose()?.is_some();
-        if inherited {
-            frontends = desired.frontends.keys().copied().chain(self.owned.frontends()).collect();
-        }
+        let mut again = std::mem::take(&mut self.refused);
+        again.extend(self.drains.take_emptied());
+        let frontends = if everything {
+            self.adopt(desired)?;
+            self.all_frontends(desired)
+        } else {
+            again.extend(self.affected(changes));
+            again.into_iter().collect()
+        };
         let (mut delta, mut steps, mut report) = (Delta::default(), Vec::new(), Report::default());
-        for frontend in &frontends {
-            steps.extend(self.plan(frontend, desired, &mut delta)?);
+        if everything && self.servers.is_empty() {
+            steps.reserve(desired.frontends.values().map(|policy| 1 + policy.reachable().count()).sum());
         }
-        if inherited {
-            self.firewall.replace(&rules(desired), &self.elements(desired))?;
+        for frontend in &frontends {
+            self.plan(frontend, desired, &mut steps, &mut delta)?;
+            if everything {
+                // Sets and addresses are compared as a whole below.
+                report.added += delta.added.len();
+                report.removed += delta.removed.len();
+                delta.clear();
+            }
+        }
+        if everything {
+            let shared = firewall::shared_elements(desired);
+            let elements = firewall::by_set(self.owned.elements().chain(&shared), desired.frontends.len());
+            self.firewall.replace(&firewall::rules(desired), &elements)?;
         } else {
             delta.added.extend(hairpins(desired, changes, true));
             self.firewall.change(&delta.added, &[])?;
         }
         self.carry_out(&steps, desired, &mut report)?;
-        report.added += self.add_addresses(inherited, &delta)?;
-        report.removed += self.remove_addresses(inherited, &delta)?;
-        if !inherited {
+        report.added += self.add_addresses(everything, &delta)?;
+        report.removed += self.remove_addresses(everything, &delta)?;
+        if !everything {
             delta.removed.extend(hairpins(desired, changes, false));
             self.firewall.change(&[], &delta.removed)?;
         }
@@ -399,22 +424,31 @@ impl Ipvs {
         Ok(report)
     }
 
-    fn add_addresses(&mut self, inherited: bool, delta: &Delta) -> Result<usize, SyncError> {
-        let added: Vec<IpAddr> = match inherited {
+    /// Frontends that are wanted or have anything.
+    fn all_frontends(&self, desired: &DataPlane) -> Vec<Frontend> {
+        let mut all = Vec::with_capacity(desired.frontends.len());
+        all.extend(desired.frontends.keys().copied());
+        all.extend(self.owned.frontends());
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    fn add_addresses(&mut self, everything: bool, delta: &Delta) -> Result<usize, SyncError> {
+        let added: Vec<IpAddr> = match everything {
             true => self.owned.addresses().collect(),
             false => delta.reachable.clone(),
         };
         self.reach.add(added).map_err(|error| failed("make virtual addresses reachable", error))
     }
 
-    fn remove_addresses(&mut self, inherited: bool, delta: &Delta) -> Result<usize, SyncError> {
+    fn remove_addresses(&mut self, everything: bool, delta: &Delta) -> Result<usize, SyncError> {
         let fail = |error| failed("take virtual addresses away", error);
-        if !inherited {
+        if !everything {
             return self.reach.remove(delta.unreachable.iter().copied()).map_err(fail);
         }
-        let wanted: BTreeSet<IpAddr> = self.owned.addresses().collect();
-        let gone: Vec<IpAddr> =
-            self.reach.has().iter().filter(|address| !wanted.contains(address)).copied().collect();
+        let has = self.reach.has().iter().copied();
+        let gone: Vec<IpAddr> = has.filter(|address| !self.owned.has_address(address)).collect();
         self.reach.remove_other_mode().map_err(fail)?;
         self.reach.remove(gone).map_err(fail)
     }
@@ -443,19 +477,6 @@ impl Ipvs {
         let retry = (!self.refused.is_empty()).then_some(RETRY);
         report.again_in = [retry, self.drains.again_in()].into_iter().flatten().min();
         Ok(())
-    }
-
-    fn elements(&self, desired: &DataPlane) -> Elements {
-        let mut elements = Elements::new();
-        for (set, element) in self.owned.elements() {
-            elements.entry(*set).or_default().push(*element);
-        }
-        let hairpin = desired.local_endpoints.keys().map(|address| Element::Twice(*address));
-        elements.entry(Set::Hairpin).or_default().extend(hairpin);
-        if let PodDetection::Cidrs(ranges) = &desired.settings.pods {
-            elements.entry(Set::Pods).or_default().extend(ranges.iter().map(|range| Element::Range(*range)));
-        }
-        elements
     }
 }
 
@@ -490,16 +511,11 @@ impl Backend for Ipvs {
         self.adopted = false;
         let servers =
             self.commands.servers(&mut self.socket).map_err(|error| failed("read virtual servers", error))?;
-        let mut batch = Batch::new();
         let mark = super::model::Settings::default().masquerade_mark;
-        for (key, _) in servers.iter().filter(|(key, _)| self.is_ours(key, mark)) {
-            self.commands.delete_server(&mut batch, key);
-        }
-        if !batch.is_empty() {
-            let failures =
-                self.socket.execute(&mut batch).map_err(|error| failed("delete virtual servers", error))?;
-            refuse("delete virtual servers", failures)?;
-        }
+        let ours = servers.into_iter().filter(|(key, _)| self.is_ours(key, mark));
+        let steps: Vec<Step> = ours.map(|(key, _)| Step::DeleteServer(key)).collect();
+        let failures = self.send(&steps).map_err(|error| failed("delete virtual servers", error))?;
+        refuse("delete virtual servers", failures)?;
         self.reach.cleanup().map_err(|error| failed("take virtual addresses away", error))?;
         self.firewall.cleanup()
     }
@@ -509,27 +525,12 @@ fn open(protocol: Protocol) -> Result<Socket, SyncError> {
     Socket::open(protocol).map_err(|error| failed("open a netlink socket", error))
 }
 
-fn rules(desired: &DataPlane) -> Rules {
-    Rules { masquerade_mark: desired.settings.masquerade_mark, pods: desired.settings.pods.clone() }
-}
-
-/// Endpoints on this node that came (`there`) or went.
-fn hairpins<'a>(
-    desired: &'a DataPlane,
-    changes: &'a Changes,
-    there: bool,
-) -> impl Iterator<Item = (Set, Element)> + 'a {
-    let changed = changes.local_endpoints.iter();
-    let of_kind = changed.filter(move |address| desired.local_endpoints.contains_key(*address) == there);
-    of_kind.map(|address| (Set::Hairpin, Element::Twice(*address)))
-}
-
 /// Asks for a virtual server with the scheduler and deletes it, so that a missing module is known at once.
 fn probe(socket: &mut Socket, commands: &Commands, scheduler: &str) -> Result<(), SyncError> {
     // No packet carries this mark: it is not one of ours either, as its lower bits are not.
     let key = ServerKey::Mark { v6: false, mark: 0xffff_fffe };
     let mut batch = Batch::new();
-    commands.add_server(&mut batch, &key, &Server { scheduler: scheduler.to_owned(), flags: 0, timeout: 0 });
+    commands.add_server(&mut batch, &key, &Server { scheduler: scheduler.into(), flags: 0, timeout: 0 });
     commands.delete_server(&mut batch, &key);
     let failures = socket.execute(&mut batch).map_err(|error| failed("program IPVS", error))?;
     match failures.into_iter().find(|failure| failure.index == 0) {

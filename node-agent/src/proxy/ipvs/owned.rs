@@ -24,7 +24,8 @@ struct Share {
 /// What all frontends have.
 #[derive(Debug, Default)]
 pub(super) struct Owned {
-    shares: FxHashMap<Frontend, Share>,
+    /// In boxes, as half of a large table is empty.
+    shares: FxHashMap<Frontend, Box<Share>>,
     elements: FxHashMap<(Set, Element), u32>,
     addresses: FxHashMap<IpAddr, u32>,
     /// Virtual servers that only wait for their connections, with their frontend.
@@ -44,7 +45,26 @@ pub(super) struct Delta {
     pub(super) unreachable: Vec<IpAddr>,
 }
 
+impl Delta {
+    /// Forgets what was told.
+    pub(super) fn clear(&mut self) {
+        self.added.clear();
+        self.removed.clear();
+        self.reachable.clear();
+        self.unreachable.clear();
+    }
+}
+
 impl Owned {
+    /// Nothing yet, with room for so many frontends.
+    pub(super) fn with_room(frontends: usize) -> Owned {
+        let mut owned = Owned::default();
+        owned.shares.reserve(frontends);
+        owned.elements.reserve(2 * frontends);
+        owned.addresses.reserve(frontends);
+        owned
+    }
+
     /// Gives a frontend what it wants; nothing takes all away. `closing` are virtual servers that it had and that
     /// still have connections: for them it keeps what it had.
     pub(super) fn set(
@@ -54,7 +74,7 @@ impl Owned {
         closing: Vec<ServerKey>,
         delta: &mut Delta,
     ) {
-        let old = self.shares.remove(&frontend).unwrap_or_default();
+        let old = self.shares.remove(&frontend).map(|share| *share).unwrap_or_default();
         for key in &old.servers {
             self.closing.remove(key);
         }
@@ -77,7 +97,7 @@ impl Owned {
         self.closing.extend(closing.into_iter().map(|key| (key, frontend)));
         self.count(&share, &old, delta);
         if !share.servers.is_empty() || !share.elements.is_empty() {
-            self.shares.insert(frontend, share);
+            self.shares.insert(frontend, Box::new(share));
         }
     }
 
@@ -138,6 +158,11 @@ impl Owned {
     /// All elements.
     pub(super) fn elements(&self) -> impl Iterator<Item = &(Set, Element)> {
         self.elements.keys()
+    }
+
+    /// Whether anybody uses an address.
+    pub(super) fn has_address(&self, address: &IpAddr) -> bool {
+        self.addresses.contains_key(address)
     }
 
     /// All addresses.

@@ -110,36 +110,38 @@ impl Reach {
             return Ok(0);
         }
         let device = if self.mode == Mode::Device { self.ensure_device()? } else { 0 };
-        let mut batch = Batch::new();
+        let sources = self.sources;
+        let mut stream = self.socket.stream();
         for address in &new {
+            let batch = stream.room()?;
             match self.mode {
                 Mode::Route => {
-                    let source = self.source(*address);
-                    route::add_local_route(&mut batch, &route::LocalRoute { address: *address, source });
+                    let source = sources[usize::from(address.is_ipv6())];
+                    route::add_local_route(batch, &route::LocalRoute { address: *address, source });
                 }
-                Mode::Device => {
-                    route::add_address(&mut batch, device, *address, route::bits(*address));
-                }
+                Mode::Device => route::add_address(batch, device, *address, route::bits(*address)),
             }
         }
-        let failures = self.socket.execute(&mut batch)?;
+        let failures = stream.finish()?;
+        self.has.reserve(new.len());
         self.note(&new, &failures, &[Errno::EEXIST], true)
     }
 
     /// Takes addresses away. Gives how many there were.
     pub(super) fn remove(&mut self, addresses: impl IntoIterator<Item = IpAddr>) -> Result<usize, Error> {
         let gone: Vec<IpAddr> = addresses.into_iter().filter(|address| self.has.contains(address)).collect();
-        let mut batch = Batch::new();
-        for address in &gone {
-            match (self.mode, self.device) {
-                (Mode::Route, _) => route::delete_local_route(&mut batch, *address),
-                (Mode::Device, device) => route::delete_address(&mut batch, device.unwrap_or(0), *address),
-            }
-        }
-        if batch.is_empty() {
+        if gone.is_empty() {
             return Ok(0);
         }
-        let failures = self.socket.execute(&mut batch)?;
+        let mut stream = self.socket.stream();
+        for address in &gone {
+            let batch = stream.room()?;
+            match (self.mode, self.device) {
+                (Mode::Route, _) => route::delete_local_route(batch, *address),
+                (Mode::Device, device) => route::delete_address(batch, device.unwrap_or(0), *address),
+            }
+        }
+        let failures = stream.finish()?;
         self.note(&gone, &failures, &[Errno::ESRCH, Errno::EADDRNOTAVAIL, Errno::ENODEV], false)
     }
 

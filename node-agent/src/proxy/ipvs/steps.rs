@@ -11,14 +11,63 @@ use crate::netlink::ipvs::{Commands, DestinationKey, Server, ServerKey};
 
 use super::wanted::{WEIGHT, drains};
 
+/// The virtual servers that the kernel has. In boxes, as half of a large table is empty.
+pub(super) type Servers = FxHashMap<ServerKey, Box<Known>>;
+
 /// A virtual server as the kernel has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
     /// Its settings.
     pub(super) server: Server,
     /// Its real servers with their weights.
-    pub(super) destinations: FxHashMap<DestinationKey, u32>,
+    pub(super) destinations: Destinations,
 }
+
+/// Real servers with their weights, in order: most virtual servers have a few, for which a list is smallest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Destinations(Vec<(DestinationKey, u32)>);
+
+impl Destinations {
+    pub(super) fn weight(&self, key: &DestinationKey) -> Option<u32> {
+        self.0.binary_search_by_key(key, |(key, _)| *key).ok().map(|at| self.0[at].1)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(DestinationKey, u32)> {
+        self.0.iter()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn set(&mut self, key: DestinationKey, weight: u32) {
+        match self.0.binary_search_by_key(&key, |(key, _)| *key) {
+            Ok(at) => self.0[at].1 = weight,
+            Err(at) => {
+                if self.0.len() < FEW {
+                    self.0.reserve_exact(1);
+                }
+                self.0.insert(at, (key, weight));
+            }
+        }
+    }
+
+    fn remove(&mut self, key: &DestinationKey) {
+        self.0.retain(|(other, _)| other != key);
+    }
+}
+
+impl FromIterator<(DestinationKey, u32)> for Destinations {
+    fn from_iter<I: IntoIterator<Item = (DestinationKey, u32)>>(all: I) -> Self {
+        let mut all: Vec<_> = all.into_iter().collect();
+        all.sort_unstable();
+        all.dedup_by_key(|(key, _)| *key);
+        Self(all)
+    }
+}
+
+/// Up to so many real servers a list has no room to spare.
+const FEW: usize = 4;
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,15 +115,13 @@ fn change(key: &ServerKey, known: &Known, server: &Server, wanted: &[Destination
         steps.push(Step::SetServer(*key, server.clone()));
     }
     for destination in wanted {
-        match known.destinations.get(destination) {
+        match known.destinations.weight(destination) {
             None => steps.push(Step::Add(*key, *destination)),
-            Some(&WEIGHT) => {}
+            Some(WEIGHT) => {}
             Some(_) => steps.push(Step::Revive(*key, *destination)),
         }
     }
-    let mut gone: Vec<_> = known.destinations.iter().filter(|(key, _)| !wanted.contains(key)).collect();
-    gone.sort_unstable();
-    for (destination, weight) in gone {
+    for (destination, weight) in known.destinations.iter().filter(|(key, _)| !wanted.contains(key)) {
         if !drains(key) {
             steps.push(Step::Delete(*key, *destination));
         } else if *weight != 0 {
@@ -99,10 +146,11 @@ impl Step {
     }
 
     /// Writes into `servers` what the kernel has once it took the command.
-    pub(super) fn note(&self, servers: &mut FxHashMap<ServerKey, Known>) {
+    pub(super) fn note(&self, servers: &mut Servers) {
         match self {
             Step::AddServer(key, server) => {
-                servers.insert(*key, Known { server: server.clone(), destinations: FxHashMap::default() });
+                let known = Known { server: server.clone(), destinations: Destinations::default() };
+                servers.insert(*key, Box::new(known));
             }
             Step::SetServer(key, server) => {
                 if let Some(known) = servers.get_mut(key) {
@@ -128,14 +176,9 @@ impl Step {
     }
 }
 
-fn weigh(
-    servers: &mut FxHashMap<ServerKey, Known>,
-    key: &ServerKey,
-    destination: DestinationKey,
-    weight: u32,
-) {
+fn weigh(servers: &mut Servers, key: &ServerKey, destination: DestinationKey, weight: u32) {
     if let Some(known) = servers.get_mut(key) {
-        known.destinations.insert(destination, weight);
+        known.destinations.set(destination, weight);
     }
 }
 
@@ -203,15 +246,15 @@ mod tests {
     #[test]
     fn noted_steps_lead_to_what_was_wanted() {
         let (tcp, rr) = (key(6), server("rr"));
-        let mut servers = FxHashMap::default();
+        let mut servers = Servers::default();
         for wanted in [&[to(1), to(2)][..], &[to(2), to(3)], &[to(1)]] {
-            for step in steps(&tcp, servers.get(&tcp), Some((&rr, wanted))) {
+            for step in steps(&tcp, servers.get(&tcp).map(|known| &**known), Some((&rr, wanted))) {
                 step.note(&mut servers);
             }
             let live: Vec<_> =
-                servers[&tcp].destinations.iter().filter(|(_, weight)| **weight == WEIGHT).collect();
+                servers[&tcp].destinations.iter().filter(|(_, weight)| *weight == WEIGHT).collect();
             assert_eq!(live.len(), wanted.len());
-            assert!(steps(&tcp, servers.get(&tcp), Some((&rr, wanted))).is_empty());
+            assert!(steps(&tcp, servers.get(&tcp).map(|known| &**known), Some((&rr, wanted))).is_empty());
         }
     }
 }

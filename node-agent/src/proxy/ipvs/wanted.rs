@@ -4,6 +4,7 @@
 //! service claims by name: that service has it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::netlink::ipvs::{DestinationKey, FLAG_PERSISTENT, FLAG_SCHEDULER_2, Server, ServerKey};
 use crate::proxy::model::{
@@ -19,7 +20,7 @@ pub(super) const MARK_SHIFT: u32 = 16;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Context {
     /// The scheduler of all virtual servers.
-    pub(super) scheduler: String,
+    pub(super) scheduler: Arc<str>,
     /// Addresses on which node ports answer.
     pub(super) node_ports: Vec<IpAddr>,
     /// All addresses of this machine: reachable already, and never closed.
@@ -113,13 +114,13 @@ fn addresses(frontend: &Frontend, plane: &DataPlane, context: &Context) -> Vec<I
 
 fn server(policy: &Policy, context: &Context) -> Server {
     // As upstream: the hash of mh takes the client's port too.
-    let mut flags = if context.scheduler == "mh" { FLAG_SCHEDULER_2 } else { 0 };
+    let mut flags = if &*context.scheduler == "mh" { FLAG_SCHEDULER_2 } else { 0 };
     let mut timeout = 0;
     if let Some(affinity) = policy.affinity {
         flags |= FLAG_PERSISTENT;
         timeout = u32::try_from(affinity.as_secs()).unwrap_or(u32::MAX).max(1);
     }
-    Server { scheduler: context.scheduler.clone(), flags, timeout }
+    Server { scheduler: Arc::clone(&context.scheduler), flags, timeout }
 }
 
 /// The range, or its halves if it is everything: ipset knows no prefix of length 0.
@@ -175,7 +176,6 @@ pub(super) fn destination(endpoint: &Endpoint) -> DestinationKey {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use component::informers::Key;

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use rustc_hash::FxHashMap;
 
 use crate::netlink::ipset::{self, Kind};
-use crate::netlink::{Batch, Protocol, Socket};
+use crate::netlink::{Batch, Error, Protocol, Socket, Stream};
 use crate::proxy::SyncError;
 use crate::proxy::model::PodDetection;
 
@@ -61,27 +61,20 @@ impl Legacy {
         Ok(Legacy { socket, families })
     }
 
-    fn fill(&mut self, elements: &Elements) -> Result<(), SyncError> {
-        let mut batch = Batch::new();
+    fn fill(&mut self, elements: &Elements<'_>) -> Result<(), SyncError> {
         let families: Vec<bool> = self.families.iter().map(|tables| tables.layout.v6).collect();
+        let mut stream = self.socket.stream();
+        let mut sent = 0;
         for v6 in families {
             for set in Set::ALL {
-                let (name, next) = (name(set, v6), next_name(set, v6));
-                let marks = set == Set::FromCluster;
-                ipset::create(&mut batch, &name, kind(set), v6, marks);
-                ipset::create(&mut batch, &next, kind(set), v6, marks);
-                for element in
-                    elements.get(&set).into_iter().flatten().filter(|element| element.is_v6() == v6)
-                {
-                    ipset::add(&mut batch, &next, &wire(element));
-                }
-                ipset::swap(&mut batch, &name, &next);
-                ipset::destroy(&mut batch, &next);
+                let elements = elements.get(&set).map(Vec::as_slice).unwrap_or_default();
+                sent +=
+                    fill_one(&mut stream, set, v6, elements).map_err(|error| failed("fill ipsets", error))?;
             }
         }
-        let failures = self.socket.execute(&mut batch).map_err(|error| failed("fill ipsets", error))?;
+        let failures = stream.finish().map_err(|error| failed("fill ipsets", error))?;
         match failures.first().map(|failure| failure.errno) {
-            Some(Errno::EINVAL | Errno::EOPNOTSUPP) if failures.len() == batch.len() => {
+            Some(Errno::EINVAL | Errno::EOPNOTSUPP) if failures.len() == sent => {
                 Err(SyncError::Missing("ipsets (kernel module ip_set)".into()))
             }
             _ => refuse("fill ipsets", failures),
@@ -108,7 +101,7 @@ impl Legacy {
 }
 
 impl Firewall for Legacy {
-    fn replace(&mut self, rules: &Rules, elements: &Elements) -> Result<(), SyncError> {
+    fn replace(&mut self, rules: &Rules, elements: &Elements<'_>) -> Result<(), SyncError> {
         self.fill(elements)?;
         self.replace_rules(Some(rules))
     }
@@ -163,6 +156,25 @@ impl Firewall for Legacy {
         tracing::debug!(refused = failures.len(), "destroyed ipsets");
         Ok(())
     }
+}
+
+/// Fills a set beside the one in use and exchanges the two; gives the number of messages.
+fn fill_one(stream: &mut Stream<'_>, set: Set, v6: bool, elements: &[&Element]) -> Result<usize, Error> {
+    let (name, next) = (name(set, v6), next_name(set, v6));
+    let marks = set == Set::FromCluster;
+    let of_family = || elements.iter().filter(|element| element.is_v6() == v6);
+    let room = of_family().count();
+    ipset::create(stream.room()?, &name, kind(set), v6, marks, room);
+    ipset::create(stream.room()?, &next, kind(set), v6, marks, room);
+    let mut rest = of_family().map(|element| wire(element)).peekable();
+    let mut sent = 0;
+    while rest.peek().is_some() {
+        ipset::add_all(stream.room()?, &next, rest.by_ref().take(ipset::MAX_ADDED));
+        sent += 1;
+    }
+    ipset::swap(stream.room()?, &name, &next);
+    ipset::destroy(stream.room()?, &next);
+    Ok(sent + 4)
 }
 
 /// Reads, splices, replaces; anew if somebody was quicker.

@@ -38,12 +38,12 @@ impl Modern {
 }
 
 impl Firewall for Modern {
-    fn replace(&mut self, rules: &Rules, elements: &Elements) -> Result<(), SyncError> {
+    fn replace(&mut self, rules: &Rules, elements: &Elements<'_>) -> Result<(), SyncError> {
         let edits = self.kernel.compare(&TABLE, |family| {
             let mut all: BTreeMap<&'static str, Vec<nftables::Element>> = BTreeMap::new();
             for (set, elements) in elements.iter().filter(|(set, _)| layout::has(**set)) {
                 let ours = elements.iter().filter(|element| self::family(element) == family);
-                all.entry(set.name()).or_default().extend(ours.map(wire));
+                all.entry(set.name()).or_default().extend(ours.map(|element| wire(element)));
             }
             (layout::chains(family, rules), all)
         })?;
