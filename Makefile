@@ -41,9 +41,9 @@ bench: ## every benchmark: prints tables, writes target/bench/NAME.json
 bench-dns: ## questions a second and the time of one with 10,000 Services, beside a UDP echo server
 	cargo bench -p tests --bench dns
 
-bench-proxy: ## the service proxy at 1,000 to 30,000 services, both back ends, beside kube-proxy's layouts (root)
+bench-proxy: ## the service proxy at 1,000 to 30,000 services, both back ends, beside kube-proxy's layouts (root); ONLY=ipvs cuts
 	@tests/install.sh ip:iproute2 nft:nftables ipvsadm:ipvsadm linux.uml:user-mode-linux kmod:kmod busybox:busybox-static
-	cargo bench -p tests --bench proxy
+	cargo bench -p tests --bench proxy -- $(if $(ONLY),--only "$(ONLY)")
 
 bench-scheduler: ## the scheduler end to end; ONLY=text NODES=n LIMIT=seconds choose and cut rows
 	cargo bench -p tests --bench scheduler -- $(if $(ONLY),--only "$(ONLY)") $(if $(NODES),--nodes $(NODES)) $(if $(LIMIT),--limit $(LIMIT))

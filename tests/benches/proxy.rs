@@ -2,7 +2,10 @@
 //! and connections through a virtual address; beside the layouts of kube-proxy, made on the same machine.
 //!
 //! nf_tables is measured in a network namespace of this kernel, IPVS inside user-mode-linux (this kernel may have no
-//! ip_vs), which is slower: a system call costs several times as much there, and it has one processor. Needs root.
+//! ip_vs), which is slower: a system call costs several times as much there, a fresh page of memory some hundred times,
+//! and it has one processor. The notes of full syncs say how many pages were fresh and what one costs. Needs root.
+//!
+//! `--only TEXT` (`make bench-proxy ONLY=ipvs`) measures one of `nftables`, `kube-proxy` and `ipvs`.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
@@ -16,6 +19,7 @@ use component::informers::Key;
 use harness::bench::{Latencies, Report, say, usage};
 use harness::uml;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::resource::{UsageWho, getrusage};
 use node_agent::proxy::ipvs::{Ipvs, Options};
 use node_agent::proxy::model::{
     Changes, DataPlane, EndpointSlice, NodeFacts, PodDetection, Service, Settings, plan_service,
@@ -38,6 +42,8 @@ const STORM: Duration = Duration::from_secs(2);
 /// The service that has a real pod.
 const REAL: &str = "10.111.0.1:80";
 const POD: &str = "10.244.255.2:8080";
+/// So many pages are touched to learn what a fresh one costs.
+const PAGES: usize = 4_096;
 /// Memory of the guest: the kernel's tables at 30,000 services take most of it.
 const GUEST_MEMORY: &str = "1500M";
 
@@ -50,19 +56,24 @@ fn main() {
         return;
     }
     let mut report = Report::new("proxy");
-    for (name, value, unit, reference, note) in
-        measure("nftables", HERE, || Box::new(Nftables::open().expect("nf_tables works here")))
-    {
+    let arguments: Vec<String> = std::env::args().collect();
+    let only = arguments.iter().position(|it| it == "--only").and_then(|at| arguments.get(at + 1));
+    let wanted = |name: &str| only.is_none_or(|only| name.contains(only.as_str()));
+    let mut rows = Vec::new();
+    if wanted("nftables") {
+        rows = measure("nftables", HERE, || Box::new(Nftables::open().expect("nf_tables works here")));
+    }
+    for size in SIZES.into_iter().filter(|size| *size <= MOST_CHAINS && wanted("kube-proxy")) {
+        rows.extend(chains(size));
+    }
+    if wanted("ipvs") {
+        let (code, printed) = uml::run(&[], GUEST_MEMORY);
+        assert_eq!(code, 0, "inside the user-mode kernel:\n{printed}");
+        let figures = printed.lines().filter_map(|line| line.strip_prefix(uml::FIGURE));
+        rows.extend(figures.map(|line| serde_json::from_str::<Row>(line).expect("a figure")));
+    }
+    for (name, value, unit, reference, note) in rows {
         report.add(&name, value, &unit, &reference, &note);
-    }
-    for size in SIZES.into_iter().filter(|size| *size <= MOST_CHAINS) {
-        chains(size, &mut report);
-    }
-    let (code, printed) = uml::run(&[], GUEST_MEMORY);
-    assert_eq!(code, 0, "inside the user-mode kernel:\n{printed}");
-    for line in printed.lines().filter_map(|line| line.strip_prefix(uml::FIGURE)) {
-        let row: Row = serde_json::from_str(line).expect("a figure");
-        report.add(&row.0, row.1, &row.2, &row.3, &row.4);
     }
     report.finish();
 }
@@ -118,11 +129,17 @@ fn one_size(
     }
     let planned = started.elapsed();
     put_real(&mut plane, &mut changes);
+    let faults = page_faults();
     let started = Instant::now();
     backend.sync(&plane, &changes).expect("the kernel takes everything");
     let full = started.elapsed();
+    let faults = page_faults() - faults;
     let memory = (usage(std::process::id()).memory - before).max(0.0);
-    let planned = format!("{note}; the plan took {} ms before", planned.as_millis());
+    let planned = format!(
+        "{note}; {faults} fresh pages, {:.2} µs each; the plan took {} ms before",
+        fresh_page().as_secs_f64() * 1e6,
+        planned.as_millis()
+    );
     let mut rows = vec![
         row(format!("{thousands} full"), millis(full), "ms", AIMS[0], &planned),
         row(
@@ -160,6 +177,22 @@ fn one_size(
     rows.extend(storm(&thousands, network, note));
     backend.cleanup().expect("the kernel forgets");
     rows
+}
+
+/// Pages of memory that this process touched for the first time.
+fn page_faults() -> i64 {
+    getrusage(UsageWho::RUSAGE_SELF).expect("the kernel counts").minor_page_faults()
+}
+
+/// What such a page costs here.
+fn fresh_page() -> Duration {
+    let before = page_faults();
+    let mut memory: Vec<u8> = Vec::with_capacity(PAGES * 4096);
+    let started = Instant::now();
+    memory.resize(PAGES * 4096, 1);
+    let took = started.elapsed();
+    std::hint::black_box(&memory);
+    took / u32::try_from(page_faults() - before).unwrap_or(0).max(1)
 }
 
 /// Opens connections through the virtual address, one after the other, and directly for comparison.
@@ -242,7 +275,7 @@ fn set(
 }
 
 /// kube-proxy's layout for nf_tables: a chain a service and a chain an endpoint, loaded by `nft`.
-fn chains(size: usize, report: &mut Report) {
+fn chains(size: usize) -> Vec<Row> {
     let mut text = String::from(
         "add table ip kp\nadd map ip kp services { type ipv4_addr . inet_proto . inet_service : verdict; }\n",
     );
@@ -259,8 +292,10 @@ fn chains(size: usize, report: &mut Report) {
     let more = network.inside("node", || nft(&one));
     let note = "generated, loaded by nft in a network namespace of this kernel";
     let name = format!("kube-proxy's nftables layout {}k", size / 1000);
-    report.add(&format!("{name} full"), millis(full), "ms", "30k: 7 min 37 s, measured once", note);
-    report.add(&format!("{name} +1 service"), millis(more), "ms", "", note);
+    vec![
+        row(format!("{name} full"), millis(full), "ms", "30k: 7 min 37 s, measured once", note),
+        row(format!("{name} +1 service"), millis(more), "ms", "", note),
+    ]
 }
 
 fn service_chains(text: &mut String, number: usize, elements: &mut Vec<String>) {
