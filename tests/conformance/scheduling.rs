@@ -175,8 +175,8 @@ async fn says_why_not_and_is_woken_by_what_helps() {
     scene.node("cordoned", json!({}), json!({"unschedulable": true})).await;
     scene.pod("late", "1500m", json!({})).await;
     let text = "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), \
-                1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/3 nodes are available: 1 No preemption victims found for \
-                incoming pod, 2 Preemption is not helpful for scheduling.";
+                1 node(s) were unschedulable. no new claims to deallocate, preemption: 0/3 nodes are available: \
+                1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling.";
     assert_eq!(scene.refused("late").await, reason(text));
     let event = scene.told("late", "FailedScheduling").await;
     assert_eq!((event.message.as_deref(), event.type_.as_deref()), (Some(text), Some("Warning")));

@@ -104,6 +104,10 @@ const PARTS: &[(&str, SetOf)] = &[
     ("placementScore", |plugins| &plugins.placement_score),
 ];
 
+/// Parts of upstream's plugins that ours do elsewhere: to name them there changes nothing.
+const ELSEWHERE: &[(&str, &str)] =
+    &[("preEnqueue", "DefaultPreemption"), ("postFilter", "DynamicResources"), ("score", "VolumeBinding")];
+
 /// The plugins of a profile whose changes stand at `path`.
 pub(super) fn resolve(custom: &Plugins, path: &str, faults: &mut Faults) -> Vec<Chosen> {
     let known = Known::new();
@@ -117,7 +121,8 @@ pub(super) fn resolve(custom: &Plugins, path: &str, faults: &mut Faults) -> Vec<
         let (set, path) = (&(role.set)(custom), format!("{path}.{}", role.point));
         known.check(set, &path, faults);
         for (at, plugin) in set.enabled.iter().enumerate() {
-            if known.get(&plugin.name).is_some_and(|plugin| !(role.plays)(plugin)) {
+            let elsewhere = ELSEWHERE.contains(&(role.point, &plugin.name));
+            if !elsewhere && known.get(&plugin.name).is_some_and(|plugin| !(role.plays)(plugin)) {
                 let (path, name) = (format!("{path}.enabled[{at}]"), format!("{:?}", plugin.name));
                 faults.invalid(path, name, format!("the plugin has no part in {}", role.point));
             }

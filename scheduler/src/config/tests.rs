@@ -282,6 +282,26 @@ fn what_is_wrong_is_said_with_its_place() {
 }
 
 #[test]
+fn every_part_of_upstreams_plugins_can_be_named() {
+    // Written by hand, point by point, as before there was multiPoint.
+    for (point, names) in [
+        ("preEnqueue", "SchedulingGates DynamicResources DefaultPreemption GangScheduling"),
+        ("postFilter", "DynamicResources DefaultPreemption"),
+        ("score", "NodeResourcesFit VolumeBinding DynamicResources ImageLocality"),
+        ("reserve", "VolumeBinding DynamicResources GangScheduling"),
+        ("permit", "GangScheduling"),
+        ("preBind", "VolumeBinding DynamicResources"),
+        ("filter", "NodeName NodeDeclaredFeatures NodeVolumeLimits DynamicResources"),
+    ] {
+        let named: Vec<String> = names.split(' ').map(|name| format!("{{name: {name}}}")).collect();
+        let set = format!("disabled: [{{name: '*'}}], enabled: [{}]", named.join(", "));
+        let text = format!("{HEAD}profiles: [{{plugins: {{{point}: {{{set}}}}}}}]");
+        let config = file(&text).unwrap().config("me");
+        assert!(config.is_ok(), "{point}: {config:?}");
+    }
+}
+
+#[test]
 fn an_unknown_field_or_another_kind_is_refused() {
     let unknown = syntax(&format!("{HEAD}profiles:\n- schedulerName: a\n  plugin: {{}}\n"));
     assert!(

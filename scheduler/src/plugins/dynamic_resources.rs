@@ -1,12 +1,13 @@
 //! Admits nodes on which the pod's claims have, or can get, their devices; writes what they get before the bind.
 //!
-//! It concerns pods with `spec.resourceClaims`. A claim that is allocated ties the pod to where its devices are; one
-//! that only this pod uses may move with the pod, so that a failed bind does not pin it. Others get their devices by a
-//! search on each node. Reserve takes them at once; the claim's status is written before the bind, which waits for the
-//! conditions that devices name. Of requests with alternatives, nodes are preferred where an earlier one can be had.
-//! For extended resources that a DeviceClass stands for, and that the node itself does not have, the pod gets a claim
-//! of its own, made before the bind; the pod's status tells which container uses what of it. A claim of an earlier try
-//! is not used again. Upstream: `dynamicresources` with structured parameters.
+//! It concerns pods with `spec.resourceClaims`, which are held back until their claims are there. A claim that is
+//! allocated ties the pod to where its devices are; one that only this pod uses may move with the pod, so that a
+//! failed bind does not pin it. Others get their devices by a search on each node. Reserve takes them at once; the
+//! claim's status is written before the bind, which waits for the conditions that devices name. Of requests with
+//! alternatives, nodes are preferred where an earlier one can be had. For extended resources that a DeviceClass
+//! stands for, and that the node itself does not have, the pod gets a claim of its own, made before the bind; the
+//! pod's status tells which container uses what of it. A claim of an earlier try is not used again. Upstream:
+//! `dynamicresources` with structured parameters.
 
 mod wanted;
 
@@ -14,8 +15,8 @@ use super::args::DynamicResourcesArgs;
 use crate::cache::{NodeInfo, Snapshot};
 use crate::devices::{Change as ClaimChange, Devices, Readiness, readiness, stands_for};
 use crate::framework::{
-    Change, Filter, ForPod, NodeCheck, NodeScore, Plugin, PreBind, Reserve, Scale, Score, Settled, Subject,
-    Target, Verdict, Wakeup, Write, normalise_by_max,
+    Change, Filter, ForPod, Gate, NodeCheck, NodeScore, Plugin, PreBind, Reserve, Scale, Score, Settled,
+    Subject, Target, Verdict, Wakeup, Write, normalise_by_max,
 };
 use crate::pod::{NodeName, PodInfo};
 use crate::related::Related;
@@ -123,6 +124,10 @@ impl Plugin for DynamicResources {
         })
     }
 
+    fn gate(&self) -> Option<&dyn Gate> {
+        Some(self)
+    }
+
     fn filter(&self) -> Option<&dyn Filter> {
         Some(self)
     }
@@ -137,6 +142,20 @@ impl Plugin for DynamicResources {
 
     fn pre_bind(&self) -> Option<&dyn PreBind> {
         Some(self)
+    }
+}
+
+/// A pod whose claims are not there yet is not tried (upstream: PreEnqueue).
+impl Gate for DynamicResources {
+    fn needs_others(&self) -> bool {
+        true
+    }
+
+    fn admit_among(&self, pod: &PodInfo, cluster: &Snapshot) -> Verdict {
+        match cluster.devices().claims_of(pod) {
+            Ok(_) => Verdict::Fits,
+            Err(why) => Verdict::Never(why.into()),
+        }
     }
 }
 

@@ -484,3 +484,21 @@ fn a_wait_for_devices_is_taken_up_again() {
         }
     }
 }
+
+#[test]
+fn a_pod_is_held_back_until_its_claims_are_there() {
+    let there = claim("c", exactly(json!({})), json!({}));
+    let mut going = there.clone();
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let plain = pod_from(json!({"metadata": {"name": "p"}, "spec": {}}));
+    for (name, pod, objects, want) in [
+        ("no claim", plain, vec![], Verdict::Fits),
+        ("there", claiming(&["c"]), vec![there.clone()], Verdict::Fits),
+        ("not there", claiming(&["c"]), vec![], never("resourceclaim \"c\" not found")),
+        ("one of two", claiming(&["c", "d"]), vec![there], never("resourceclaim \"d\" not found")),
+        ("going", claiming(&["c"]), vec![going], never("resourceclaim \"c\" is being deleted")),
+    ] {
+        let cluster = cluster_of([node("a", json!({}))], &objects);
+        assert_eq!(DynamicResources::default().admit_among(&pod, &cluster), want, "{name}");
+    }
+}
