@@ -45,6 +45,7 @@ impl Gauge {
     }
 
     /// True when the node has room for such a pod.
+    #[inline]
     pub fn has_room_for(&self, pod: &PodInfo) -> bool {
         let Self { room, requested, .. } = self;
         let wanted = &pod.requests;
@@ -56,6 +57,7 @@ impl Gauge {
     }
 
     /// What [`NodeInfo::with_pod`] answers for such a pod.
+    #[inline]
     pub fn with_pod(&self, resource: &Resource, pod: &PodInfo, counting: Counting) -> Option<(i64, i64)> {
         let amount = |of: &Basic| match resource {
             Resource::Cpu => of.milli_cpu,

@@ -206,6 +206,7 @@ impl NodeInfo {
 }
 
 /// [`NodeInfo::with_pod`] of a node with that (room, requested, requested for scoring) of the resource.
+#[inline]
 pub(super) fn with_pod(
     (room, requested, for_scoring): (i64, i64, Scored),
     resource: &Resource,

@@ -4,12 +4,12 @@
 //! ([`AcrossNodes`]).
 
 use super::groups::Groups;
-use super::log::Mark;
+use super::log::{Mark, Stale, What};
 use super::plan::{self, Across, Plan};
 use super::shape::Shape;
 use super::sums::{Source, Sum, Terms, World};
-use super::tables::{ClassId, Kind, Tables, Who};
-use super::topology::{KeyId, Topology};
+use super::tables::{At, ClassId, Kind, Tables, Who};
+use super::topology::{KeyId, NOWHERE, Topology};
 use crate::cache::Snapshot;
 use crate::framework::Profile;
 use crate::plugins::{Constraint, HOSTNAME};
@@ -52,7 +52,7 @@ pub(super) struct SpreadRule {
 }
 
 /// The rules and the constraints they came from.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Resolved {
     pub(super) rules: Rules,
     pub(super) required: Vec<Constraint>,
@@ -82,15 +82,30 @@ pub(super) struct AcrossNodes {
     kinds: Vec<Rule>,
     pub(super) groups: Groups,
     mark: Option<Mark>,
+    /// Nodes whose sums are those of other rules yet.
+    foreign: Vec<(At, What)>,
 }
 
 impl AcrossNodes {
     pub(super) fn new(resolved: Resolved) -> Self {
         let rules = &resolved.rules;
-        let spread = rules.spread.iter().chain(&rules.rather_spread).map(|rule| &rule.terms);
-        let pods = rules.near.iter().chain(&rules.far).chain(&rules.unwelcome).chain(&rules.wishes);
-        let sums = spread.chain(pods).cloned().map(Sum::new).collect();
-        Self { sums, kinds: rules.kinds().collect(), groups: Groups::default(), mark: None, resolved }
+        let sums = rules.terms().cloned().map(Sum::new).collect();
+        let (groups, mark, foreign) = Default::default();
+        Self { sums, kinds: rules.kinds().collect(), groups, mark, foreign, resolved }
+    }
+
+    /// Other rules for pods of the same shape that sum by the same keys over the same nodes, as a new deployment like
+    /// the one before it has: what is kept is taken over, and only nodes with pods that either counts are looked at.
+    pub(super) fn with_rules(&self, resolved: &Resolved, tables: &Tables) -> Option<Self> {
+        if !self.resolved.rules.sum_like(&resolved.rules) || !self.groups.usable() {
+            return None;
+        }
+        let sources = resolved.rules.terms().map(|terms| terms.sources.clone());
+        let sums: Vec<Sum> = self.sums.iter().zip(sources).map(|(sum, sources)| sum.of(sources)).collect();
+        let places = sums.iter().flat_map(|sum| sum.with_something(tables));
+        let foreign = self.foreign.iter().copied().chain(places.map(|at| (at, What::Pods))).collect();
+        let (kinds, groups, mark) = (self.kinds.clone(), self.groups.clone(), self.mark);
+        Some(Self { resolved: resolved.clone(), sums, kinds, groups, mark, foreign })
     }
 
     /// Brings all sums up to date. The shape is up to date.
@@ -98,13 +113,21 @@ impl AcrossNodes {
         let pod = shape.pod();
         let Resolved { rules, required, preferred } = &self.resolved;
         let stale = Mark::advance(&mut self.mark, world.order, world.cluster.len(), world.log);
+        let mut all = std::mem::take(&mut self.foreign);
+        let stale = match stale {
+            Stale::Some(some) if !all.is_empty() => {
+                all.extend_from_slice(some);
+                Stale::Some(&all)
+            }
+            stale => stale,
+        };
         let mut sums = self.sums.iter_mut();
         for (sum, constraint) in sums.by_ref().take(rules.spread.len()).zip(required) {
-            sum.refresh(&stale, world, |node| constraint.counts_among(node, pod, required));
+            sum.refresh(&stale, world, |at| counts(constraint, pod, &rules.spread, at, world));
         }
         for (sum, constraint) in sums.by_ref().take(rules.rather_spread.len()).zip(preferred) {
-            let all: &[_] = if rules.all_keys { preferred } else { &[] };
-            sum.refresh(&stale, world, |node| constraint.counts_among(node, pod, all));
+            let all: &[_] = if rules.all_keys { &rules.rather_spread } else { &[] };
+            sum.refresh(&stale, world, |at| counts(constraint, pod, all, at, world));
         }
         sums.for_each(|sum| sum.refresh(&stale, world, |_| true));
         self.groups.refresh(rules, shape, &self.sums, &stale, world);
@@ -122,6 +145,16 @@ impl AcrossNodes {
     }
 }
 
+/// True when pods on a node count for a constraint of `pod`, and it has the labels of all these rules.
+fn counts(constraint: &Constraint, pod: &PodInfo, all: &[SpreadRule], at: At, world: &World<'_>) -> bool {
+    let place = at as usize;
+    let labelled = all.iter().all(|rule| world.topology.domains(rule.terms.key)[place] != NOWHERE);
+    // The node itself is a step away, and few pods are particular about it.
+    labelled
+        && (!constraint.may_leave_out(&world.cluster.gauges()[place], pod)
+            || constraint.counts_on(&world.cluster.nodes()[place], pod))
+}
+
 impl Rules {
     /// What each sum is for, in order.
     pub(super) fn kinds(&self) -> impl Iterator<Item = Rule> {
@@ -133,6 +166,26 @@ impl Rules {
             .chain(many(Rule::Far, &self.far))
             .chain(many(Rule::Unwelcome, &self.unwelcome))
             .chain(many(Rule::Wish, &self.wishes))
+    }
+
+    /// What each sum is of, in the same order.
+    fn terms(&self) -> impl Iterator<Item = &Terms> {
+        let spread = self.spread.iter().chain(&self.rather_spread).map(|rule| &rule.terms);
+        let pods = self.near.iter().chain(&self.far).chain(&self.unwelcome).chain(&self.wishes);
+        spread.chain(pods)
+    }
+
+    /// True when both sum by the same keys over the same nodes, for pods of one shape.
+    fn sum_like(&self, other: &Self) -> bool {
+        let keys = |rules: &Self| rules.terms().map(|terms| terms.key).collect::<Vec<_>>();
+        let policies = |rules: &Self| {
+            let spread = rules.spread.iter().chain(&rules.rather_spread);
+            spread.map(|rule| rule.policies).collect::<Vec<_>>()
+        };
+        self.all_keys == other.all_keys
+            && self.kinds().eq(other.kinds())
+            && keys(self) == keys(other)
+            && policies(self) == policies(other)
     }
 
     /// True when nothing elsewhere can refuse a node.

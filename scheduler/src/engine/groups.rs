@@ -27,7 +27,7 @@ type GroupId = u32;
 const NONE: GroupId = GroupId::MAX;
 
 /// The groups under one set of rules.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Groups {
     /// What is read of each node for each sum, in the order of the sums.
     columns: Vec<Column>,
@@ -45,7 +45,7 @@ pub(super) struct Groups {
 }
 
 /// One group.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Group {
     /// What was read of its nodes: a number a column, then the raw scores that are normalised by the greatest.
     read: Box<[i64]>,

@@ -65,7 +65,11 @@ pub struct Engine {
     next_shape: ShapeId,
     rules: FxHashMap<RulesId, Kept<AcrossNodes>>,
     rules_of: FxHashMap<(ShapeId, Rules), RulesId>,
+    /// The last that were made for a shape.
+    newest_rules: FxHashMap<ShapeId, RulesId>,
     next_rules: RulesId,
+    /// How often rules took over what was kept of others.
+    taken_over: u64,
     /// The rules of pods that were seen before, while nothing they come from has changed.
     resolved: FxHashMap<Origin, (Versions, Option<RulesId>)>,
     tables: Tables,
@@ -241,6 +245,7 @@ impl Engine {
             !ids.is_empty()
         });
         self.rules_of.retain(|(shape, _), _| shapes.contains_key(shape));
+        self.newest_rules.retain(|shape, _| shapes.contains_key(shape));
         let kept: rustc_hash::FxHashSet<RulesId> = self.rules_of.values().copied().collect();
         self.rules.retain(|id, _| kept.contains(id));
         self.resolved.clear();
@@ -303,8 +308,13 @@ impl Engine {
         if self.rules.len() >= RULES_LIMIT {
             self.drop_old_rules();
         }
+        let like = self.newest_rules.get(&shape).and_then(|newest| self.rules.get(newest));
+        let like = like.and_then(|like| like.value.with_rules(&resolved, &self.tables));
+        self.taken_over += u64::from(like.is_some());
+        let value = like.unwrap_or_else(|| AcrossNodes::new(resolved));
         self.next_rules += 1;
-        self.rules.insert(self.next_rules, Kept { value: AcrossNodes::new(resolved), used: self.uses });
+        self.newest_rules.insert(shape, self.next_rules);
+        self.rules.insert(self.next_rules, Kept { value, used: self.uses });
         self.rules_of.insert(key, self.next_rules);
         self.next_rules
     }

@@ -7,7 +7,7 @@ use super::tables::At;
 use std::collections::BTreeMap;
 
 /// Nodes by total.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ranks {
     by_total: BTreeMap<i32, Vec<At>>,
     nodes: usize,

@@ -6,7 +6,7 @@
 use super::log::{Log, Stale, What};
 use super::tables::{At, CounterId, Tables, WishId};
 use super::topology::{Domain, KeyId, NOWHERE, Topology};
-use crate::cache::{NodeInfo, Snapshot};
+use crate::cache::Snapshot;
 use std::cmp::Ordering;
 
 /// Where a number a node comes from.
@@ -24,7 +24,7 @@ pub(super) struct Terms {
 }
 
 /// A sum by domain.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Sum {
     terms: Terms,
     /// What each node contributes.
@@ -109,25 +109,31 @@ impl Sum {
         &self.touched
     }
 
+    /// The same sum from elsewhere: all numbers stay as they are until [`Self::refresh`] is told of their nodes.
+    pub(super) fn of(&self, sources: Vec<(Source, i64)>) -> Self {
+        Self { terms: Terms { key: self.terms.key, sources }, ..self.clone() }
+    }
+
+    /// The nodes that have something now, or had when this was last brought up to date.
+    pub(super) fn with_something(&self, tables: &Tables) -> impl Iterator<Item = At> {
+        let had = (0..).zip(&self.values).filter(|(_, value)| **value != 0).map(|(at, _)| at);
+        let has = self.terms.sources.iter().flat_map(|(source, _)| tables.numbers(*source));
+        had.chain(has.map(|(at, _)| *at))
+    }
+
     /// Brings it up to date. `counts` says of which nodes it sums; it reads nothing but the object.
-    pub(super) fn refresh(
-        &mut self,
-        stale: &Stale<'_>,
-        world: &World<'_>,
-        counts: impl Fn(&NodeInfo) -> bool,
-    ) {
-        let nodes = world.cluster.nodes();
+    pub(super) fn refresh(&mut self, stale: &Stale<'_>, world: &World<'_>, counts: impl Fn(At) -> bool) {
         self.touched.clear();
         match stale {
             Stale::Some([]) => {}
             Stale::Some(some) => {
-                self.reserve(nodes.len(), world);
+                self.reserve(world.cluster.len(), world);
                 for (at, what) in *some {
                     match what {
                         What::Versions => {}
                         What::Pods => self.correct(*at, self.domains[*at as usize], world),
                         What::Object => {
-                            let domain = domain(&self.terms, *at, &nodes[*at as usize], world, &counts);
+                            let domain = domain(&self.terms, *at, world, &counts);
                             self.correct(*at, domain, world);
                         }
                     }
@@ -137,21 +143,20 @@ impl Sum {
         }
     }
 
-    fn fill(&mut self, world: &World<'_>, counts: impl Fn(&NodeInfo) -> bool) {
-        let nodes = world.cluster.nodes();
+    fn fill(&mut self, world: &World<'_>, counts: impl Fn(At) -> bool) {
         self.by_domain.clear();
         self.members.clear();
         self.domains.clear();
         self.values.clear();
-        self.reserve(nodes.len(), world);
+        self.reserve(world.cluster.len(), world);
         self.range = None;
         for (source, factor) in &self.terms.sources {
             for (at, number) in world.tables.numbers(*source) {
                 self.values[*at as usize] += number * factor;
             }
         }
-        for (at, node) in nodes.iter().enumerate() {
-            let domain = domain(&self.terms, at as At, node, world, &counts);
+        for at in 0..world.cluster.len() {
+            let domain = domain(&self.terms, super::place(at), world, &counts);
             self.domains[at] = domain;
             if domain != NOWHERE {
                 self.by_domain[domain as usize] += self.values[at];
@@ -226,13 +231,7 @@ impl Range {
     }
 }
 
-fn domain(
-    terms: &Terms,
-    at: At,
-    node: &NodeInfo,
-    world: &World<'_>,
-    counts: impl Fn(&NodeInfo) -> bool,
-) -> Domain {
+fn domain(terms: &Terms, at: At, world: &World<'_>, counts: impl Fn(At) -> bool) -> Domain {
     let domain = world.topology.domains(terms.key)[at as usize];
-    if domain == NOWHERE || !counts(node) { NOWHERE } else { domain }
+    if domain == NOWHERE || !counts(at) { NOWHERE } else { domain }
 }

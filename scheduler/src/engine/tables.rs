@@ -3,9 +3,10 @@
 //! Pods with the same namespace and labels are one class. A counter is a question about classes ("matches this
 //! selector in that namespace"), a wish is a term that pods on nodes have about others. Both count by node, so that
 //! nobody walks pods to answer a cycle. Which classes a counter means and which wishes mean a class is worked out
-//! once, when either is new.
+//! once, when either is new, among those that a label they need lets find.
 
 use super::sums::Source;
+use crate::framework::Atom;
 use crate::pod::PodInfo;
 use crate::terms::{Namespaces, Term, Terms};
 use objects::labels::Selector;
@@ -67,18 +68,22 @@ struct Class {
 /// Numbers by node; a node without one has 0.
 type Numbers = FxHashMap<At, i64>;
 
+/// Counters or wishes by the namespace of classes that they may mean (`None`: any), and by what all of those show (`None`:
+/// nothing in particular).
+type Filed = FxHashMap<(Option<String>, Option<Atom>), Vec<usize>>;
+
 /// All tables.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     classes: Vec<Class>,
     class_by_hash: FxHashMap<u64, Vec<ClassId>>,
+    classes_by_atom: FxHashMap<Atom, Vec<ClassId>>,
     counters: Vec<Counter>,
     counter_of: FxHashMap<Who, CounterId>,
-    /// Counters that may mean a class of this namespace; `None`: of any.
-    counters_in: FxHashMap<Option<String>, Vec<CounterId>>,
+    counters_by: Filed,
     wishes: Vec<Wish>,
     wish_of: FxHashMap<(Term, Kind), WishId>,
-    wishes_in: FxHashMap<Option<String>, Vec<WishId>>,
+    wishes_by: Filed,
     wishes_of: FxHashMap<Terms, Arc<[WishId]>>,
     /// Grows with each new wish: what a class is meant by may have changed.
     version: u64,
@@ -139,12 +144,13 @@ impl Tables {
         if let Some(known) = self.class_by_hash.get(&hash).and_then(|classes| classes.iter().find(same)) {
             return *known;
         }
-        let counters = both(&self.counters_in, pod.namespace());
-        let counters =
-            counters.filter(|counter| self.counters[*counter].who.means(pod, namespaces)).collect();
-        let wishes = both(&self.wishes_in, pod.namespace());
-        let wishes = wishes.filter(|wish| self.wishes[*wish].term.matches(pod, namespaces)).collect();
+        let shown = Atom::shown_by_labels(pod.labels());
+        let mut counters = filed(&self.counters_by, pod.namespace(), &shown);
+        counters.retain(|counter| self.counters[*counter].who.means(pod, namespaces));
+        let mut wishes = filed(&self.wishes_by, pod.namespace(), &shown);
+        wishes.retain(|wish| self.wishes[*wish].term.matches(pod, namespaces));
         let id = self.classes.len();
+        shown.into_iter().for_each(|atom| self.classes_by_atom.entry(atom).or_default().push(id));
         self.classes.push(Class { pod: pod.clone(), nodes: Numbers::default(), counters, wishes });
         self.class_by_hash.entry(hash).or_default().push(id);
         id
@@ -162,13 +168,15 @@ impl Tables {
         }
         let id = self.counters.len();
         let mut nodes = Numbers::default();
-        for class in self.classes.iter_mut().filter(|class| who.means(&class.pod, namespaces)) {
-            class.counters.push(id);
-            class.nodes.iter().for_each(|(at, number)| add(&mut nodes, *at, *number));
+        let atoms = who.atoms();
+        for class in self.classes_that_show(atoms.as_deref()) {
+            let class = &mut self.classes[class];
+            if who.means(&class.pod, namespaces) {
+                class.counters.push(id);
+                class.nodes.iter().for_each(|(at, number)| add(&mut nodes, *at, *number));
+            }
         }
-        for namespace in places(who.namespaces()) {
-            self.counters_in.entry(namespace).or_default().push(id);
-        }
+        file(&mut self.counters_by, who.namespaces(), atoms, id);
         self.counter_of.insert(who.clone(), id);
         self.counters.push(Counter { who, nodes });
         id
@@ -189,6 +197,13 @@ impl Tables {
             Source::Counter(counter) => &self.counters[counter].nodes,
             Source::Wish(wish) => &self.wishes[wish].nodes,
         }
+    }
+
+    /// All classes that show one of these; `None`: all.
+    fn classes_that_show(&self, atoms: Option<&[Atom]>) -> Vec<ClassId> {
+        let Some(atoms) = atoms else { return (0..self.classes.len()).collect() };
+        let shown = atoms.iter().filter_map(|atom| self.classes_by_atom.get(atom));
+        sorted(shown.flatten().copied())
     }
 
     fn wishes_held(&mut self, terms: &Terms, namespaces: &Namespaces) -> Arc<[WishId]> {
@@ -218,12 +233,14 @@ impl Tables {
         let id = self.wishes.len();
         self.version += 1;
         let (term, kind) = wish.clone();
-        for class in self.classes.iter_mut().filter(|class| term.matches(&class.pod, namespaces)) {
-            class.wishes.push(id);
+        let atoms = term.atoms();
+        for class in self.classes_that_show(atoms.as_deref()) {
+            let class = &mut self.classes[class];
+            if term.matches(&class.pod, namespaces) {
+                class.wishes.push(id);
+            }
         }
-        for namespace in places(term.named_namespaces()) {
-            self.wishes_in.entry(namespace).or_default().push(id);
-        }
+        file(&mut self.wishes_by, term.named_namespaces(), atoms, id);
         self.wish_of.insert(wish, id);
         self.wishes.push(Wish { term, kind, nodes: Numbers::default() });
         id
@@ -246,24 +263,44 @@ impl Who {
             Self::Meant(terms) => terms.first().and_then(Term::named_namespaces),
         }
     }
+
+    /// One of which every pod shows that it means; `None`: it cannot be told from the outside.
+    fn atoms(&self) -> Option<Vec<Atom>> {
+        match self {
+            Self::Selected { selector, .. } => Atom::of_selector(selector),
+            Self::Meant(terms) => terms.first().and_then(Term::atoms),
+        }
+    }
 }
 
-/// Under which names something that means these namespaces is filed.
-fn places(namespaces: Option<&[String]>) -> Vec<Option<String>> {
-    let Some(named) = namespaces else { return vec![None] };
-    let mut places: Vec<Option<String>> = named.iter().cloned().map(Some).collect();
-    places.sort_unstable();
-    places.dedup();
-    places
+/// Files what means classes of these namespaces that show one of these.
+fn file(by: &mut Filed, namespaces: Option<&[String]>, atoms: Option<Vec<Atom>>, id: usize) {
+    let namespaces = namespaces.map_or_else(|| vec![None], |all| all.iter().cloned().map(Some).collect());
+    let atoms = atoms.map_or_else(|| vec![None], |all| all.into_iter().map(Some).collect());
+    for namespace in namespaces {
+        for atom in &atoms {
+            by.entry((namespace.clone(), *atom)).or_default().push(id);
+        }
+    }
 }
 
-/// What is filed under a namespace and under all of them.
-fn both<'a>(
-    filed: &'a FxHashMap<Option<String>, Vec<usize>>,
-    namespace: &str,
-) -> impl Iterator<Item = usize> + 'a {
-    let named = filed.get(&Some(namespace.to_owned()));
-    named.into_iter().chain(filed.get(&None)).flatten().copied()
+/// All that is filed under that namespace or any, and under one of what is shown or nothing in particular.
+fn filed(by: &Filed, namespace: &str, shown: &[Atom]) -> Vec<usize> {
+    let mut found = Vec::new();
+    for namespace in [Some(namespace.to_owned()), None] {
+        for atom in shown.iter().copied().map(Some).chain([None]) {
+            found.extend(by.get(&(namespace.clone(), atom)).into_iter().flatten());
+        }
+    }
+    sorted(found.into_iter())
+}
+
+/// Each once, in order.
+fn sorted(ids: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut ids: Vec<usize> = ids.collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 fn add(numbers: &mut Numbers, at: At, by: i64) {

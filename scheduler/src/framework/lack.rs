@@ -8,6 +8,7 @@ use crate::cache::NodeInfo;
 use crate::pod::PodInfo;
 use objects::labels::{Requirement, Selector};
 use rustc_hash::FxHasher;
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
 /// What would have to come for a pod that a plugin refused, as far as it can be looked up.
@@ -83,6 +84,12 @@ impl Atom {
         Self::of(4, (key, value))
     }
 
+    /// What a pod with these labels shows by them.
+    pub(crate) fn shown_by_labels(labels: &BTreeMap<String, String>) -> Vec<Self> {
+        let shown = labels.iter().flat_map(|(key, value)| [Self::pod_label(key, value), Self::pod_key(key)]);
+        shown.collect()
+    }
+
     /// What every pod shows of which the selector selects one; `None`: it cannot be told from the outside.
     pub fn of_selector(selector: &Selector) -> Option<Vec<Self>> {
         let of = |requirement: &Requirement| {
@@ -130,9 +137,7 @@ impl<'a> Offer<'a> {
 
 fn shown_by(pod: &PodInfo) -> Vec<Atom> {
     let mut atoms: Vec<Atom> = pod.ports.iter().map(|port| Atom::port(port.port)).collect();
-    for (key, value) in pod.labels() {
-        atoms.extend([Atom::pod_label(key, value), Atom::pod_key(key)]);
-    }
+    atoms.extend(Atom::shown_by_labels(pod.labels()));
     if pod.terms().is_some_and(|terms| !terms.anti_affinity.is_empty()) {
         atoms.push(Atom::unwelcoming_pod());
     }

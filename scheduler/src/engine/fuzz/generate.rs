@@ -177,6 +177,9 @@ impl Generator {
             object["metadata"]["labels"]["ordinal"] = json!(name);
         }
         if self.rarely(4) {
+            object["metadata"]["labels"]["app"] = json!(self.one(&APPS));
+        }
+        if self.rarely(4) {
             object["spec"]["priority"] = json!(self.below(4));
         }
         Arc::new(PodInfo::new(Arc::new(from(object))))

@@ -29,11 +29,12 @@ fn the_engine_decides_as_the_plain_path_does() {
     for cluster in 0..pods.div_ceil(PODS_A_CLUSTER) {
         Case::new(seed * 1_000_000_007 + cluster).run(&mut tally);
     }
-    let Tally { placed, refused, plain, by_count, by_node, rooms, victims, .. } = tally;
+    let Tally { placed, refused, plain, by_count, by_node, taken_over, rooms, victims, .. } = tally;
     eprintln!("{tally:?}");
     assert!(placed > pods / 5 && refused > pods / 20, "the clusters are neither empty nor full: {tally:?}");
     assert!(rooms > pods / 50 && victims > pods / 100, "room is looked for, and found: {tally:?}");
     assert!(by_count > pods / 50 && by_node > pods / 200, "groups and nodes are weighed: {tally:?}");
+    assert!(taken_over > pods / 200, "rules take over what is kept of others: {tally:?}");
     assert!(plain < pods / 4, "the engine decides most of them: {tally:?}");
 }
 
@@ -52,6 +53,8 @@ struct Tally {
     by_count: u64,
     /// Weighed node by node, for there were too many groups.
     by_node: u64,
+    /// Rules that took over what was kept of others.
+    taken_over: u64,
     /// Searches for room by the engine.
     rooms: u64,
     /// Pods that would have had to go.
@@ -60,7 +63,8 @@ struct Tally {
 
 impl Tally {
     /// Notes how the engine came to its last decision.
-    fn weighed(&mut self, engine: &Engine) {
+    fn weighed(&mut self, engine: &mut Engine) {
+        self.taken_over += std::mem::take(&mut engine.taken_over);
         let rules = engine.rules.values().find(|rules| rules.used == engine.uses);
         let groups = rules.map(|rules| &rules.value.groups);
         self.by_count += u64::from(groups.is_some_and(|groups| groups.usable() && groups.by_count()));
@@ -130,7 +134,7 @@ impl Case {
             None => tally.plain += 1,
             Some(fast) => {
                 assert_eq!(fast, plain, "seed {}, step {step}: {:#?}", self.seed, pod.view());
-                tally.weighed(&self.engine);
+                tally.weighed(&mut self.engine);
             }
         }
         match plain {

@@ -1,6 +1,6 @@
 //! One spread constraint, parsed: which pods count, and on which nodes.
 
-use crate::cache::NodeInfo;
+use crate::cache::{Gauge, NodeInfo};
 use crate::pod::PodInfo;
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelectorRequirement;
@@ -101,13 +101,16 @@ impl Constraint {
         (self.honour_affinity, self.honour_taints)
     }
 
-    /// True when pods on this node count for this constraint of `pod` and it has the labels of all of `others`.
-    pub(crate) fn counts_among(&self, node: &NodeInfo, pod: &PodInfo, others: &[Self]) -> bool {
-        super::has_all_keys(node, others) && self.counts_on(node, pod)
+    /// False when [`Self::counts_on`] is true of every node with this gauge.
+    pub(crate) fn may_leave_out(&self, gauge: &Gauge, pod: &PodInfo) -> bool {
+        let spec = pod.spec();
+        let particular =
+            !spec.node_selector.is_empty() || affinity::required(spec.affinity.as_deref()).is_some();
+        self.honour_affinity && particular || self.honour_taints && gauge.is_tainted()
     }
 
     /// True when pods on this node count for this constraint of `pod`.
-    pub(super) fn counts_on(&self, node: &NodeInfo, pod: &PodInfo) -> bool {
+    pub(crate) fn counts_on(&self, node: &NodeInfo, pod: &PodInfo) -> bool {
         if self.honour_affinity && !affinity::required_matches(pod.spec(), &node.node.metadata) {
             return false;
         }
