@@ -3,7 +3,6 @@
 //!
 //! Promise: a gauge says what the [`NodeInfo`] at its place says, of the resources that every node has.
 
-use super::node::with_pod;
 use super::{Counting, NodeInfo, Resource, Scored};
 use crate::pod::PodInfo;
 use objects::resources::Resources;
@@ -56,16 +55,49 @@ impl Gauge {
             && enough(wanted.ephemeral, requested.ephemeral, room.ephemeral)
     }
 
-    /// What [`NodeInfo::with_pod`] answers for such a pod.
-    #[inline]
-    pub fn with_pod(&self, resource: &Resource, pod: &PodInfo, counting: Counting) -> Option<(i64, i64)> {
-        let amount = |of: &Basic| match resource {
-            Resource::Cpu => of.milli_cpu,
-            Resource::Memory => of.memory,
-            Resource::Ephemeral => of.ephemeral,
-            Resource::Scalar(_) => 0,
-        };
-        with_pod((amount(&self.room), amount(&self.requested), self.for_scoring), resource, pod, counting)
+    /// What [`NodeInfo::with_pod`] answers for such a pod, of each of the nodes at these places: calls `each` with its
+    /// number among them, what it has and what would be taken of it. Skips those that are left out.
+    pub fn each_with_pod(
+        gauges: &[Self],
+        places: &[u32],
+        resource: &Resource,
+        pod: &PodInfo,
+        counting: Counting,
+        each: impl FnMut(usize, i64, i64),
+    ) {
+        let (real, scored) = (&pod.requests, pod.requests_for_scoring);
+        let gauges = places.iter().map(|at| &gauges[*at as usize]);
+        match (resource, counting) {
+            (Resource::Cpu, Counting::NonZero) => {
+                tell(
+                    gauges,
+                    |gauge| (gauge.room.milli_cpu, gauge.for_scoring.milli_cpu + scored.milli_cpu),
+                    each,
+                );
+            }
+            (Resource::Memory, Counting::NonZero) => {
+                tell(gauges, |gauge| (gauge.room.memory, gauge.for_scoring.memory + scored.memory), each);
+            }
+            (Resource::Cpu, Counting::Real) => {
+                tell(
+                    gauges,
+                    |gauge| (gauge.room.milli_cpu, gauge.requested.milli_cpu + real.milli_cpu),
+                    each,
+                );
+            }
+            (Resource::Memory, Counting::Real) => {
+                tell(gauges, |gauge| (gauge.room.memory, gauge.requested.memory + real.memory), each);
+            }
+            (Resource::Ephemeral, _) => {
+                tell(
+                    gauges,
+                    |gauge| (gauge.room.ephemeral, gauge.requested.ephemeral + real.ephemeral),
+                    each,
+                );
+            }
+            // The pod asks for none.
+            (Resource::Scalar(_), _) => {}
+        }
     }
 
     /// `spec.unschedulable`.
@@ -76,6 +108,17 @@ impl Gauge {
     /// True when there is a taint.
     pub fn is_tainted(&self) -> bool {
         self.tainted
+    }
+}
+
+/// The loop of [`Gauge::each_with_pod`], one for each resource, so that it does not look which.
+fn tell<'a>(
+    gauges: impl Iterator<Item = &'a Gauge>,
+    amounts: impl Fn(&Gauge) -> (i64, i64),
+    mut each: impl FnMut(usize, i64, i64),
+) {
+    for (number, (room, used)) in gauges.map(amounts).enumerate().filter(|(_, (room, _))| *room != 0) {
+        each(number, room, used);
     }
 }
 

@@ -150,8 +150,21 @@ impl NodeInfo {
     /// (allocatable, requested with `pod` added) of one resource. `None`: the resource is left out of the score,
     /// because the node has none of it or it is an extended one that the pod does not ask for.
     pub fn with_pod(&self, resource: &Resource, pod: &PodInfo, counting: Counting) -> Option<(i64, i64)> {
-        let (room, requested) = (resource.of(&self.allocatable), resource.of(&self.requested));
-        with_pod((room, requested, self.requested_for_scoring), resource, pod, counting)
+        let room = resource.of(&self.allocatable);
+        let wanted = resource.of(&pod.requests);
+        if room == 0 || (wanted == 0 && matches!(resource, Resource::Scalar(_))) {
+            return None;
+        }
+        let used = match (resource, counting) {
+            (Resource::Cpu, Counting::NonZero) => {
+                self.requested_for_scoring.milli_cpu + pod.requests_for_scoring.milli_cpu
+            }
+            (Resource::Memory, Counting::NonZero) => {
+                self.requested_for_scoring.memory + pod.requests_for_scoring.memory
+            }
+            _ => resource.of(&self.requested) + wanted,
+        };
+        Some((room, used))
     }
 
     /// `spec.taints`.
@@ -203,26 +216,6 @@ impl NodeInfo {
         (self.cordoned, self.tainted) = (node.spec.unschedulable, !node.spec.taints.is_empty());
         self.node = node;
     }
-}
-
-/// [`NodeInfo::with_pod`] of a node with that (room, requested, requested for scoring) of the resource.
-#[inline]
-pub(super) fn with_pod(
-    (room, requested, for_scoring): (i64, i64, Scored),
-    resource: &Resource,
-    pod: &PodInfo,
-    counting: Counting,
-) -> Option<(i64, i64)> {
-    let wanted = resource.of(&pod.requests);
-    if room == 0 || (wanted == 0 && matches!(resource, Resource::Scalar(_))) {
-        return None;
-    }
-    let used = match (resource, counting) {
-        (Resource::Cpu, Counting::NonZero) => for_scoring.milli_cpu + pod.requests_for_scoring.milli_cpu,
-        (Resource::Memory, Counting::NonZero) => for_scoring.memory + pod.requests_for_scoring.memory,
-        _ => requested + wanted,
-    };
-    Some((room, used))
 }
 
 fn labels(node: &Node) -> &BTreeMap<String, String> {

@@ -176,6 +176,30 @@ fn gauges_say_what_the_nodes_say() {
 }
 
 #[test]
+fn gauges_count_a_pod_in_as_nodes_do() {
+    let mut cache = with_nodes(&["nothing"]);
+    for (name, amounts) in [
+        ("all", json!({"cpu": "4", "memory": "8Gi", "ephemeral-storage": "20Gi", "example.com/gpu": "2"})),
+        ("no disk", json!({"cpu": "2", "memory": "1Gi"})),
+    ] {
+        cache.upsert_node(node(name, json!({"status": {"allocatable": amounts}})).node);
+        cache.assume(one_cpu(&format!("on {name}")), name.into());
+    }
+    let pod = requesting("p", json!({"memory": "1Gi", "ephemeral-storage": "3Gi"}));
+    let (snapshot, places) = (cache.snapshot(), [2, 0, 1]);
+    let gpu = Resource::named("example.com/gpu");
+    for resource in [Resource::Cpu, Resource::Memory, Resource::Ephemeral, gpu] {
+        for counting in [Counting::Real, Counting::NonZero] {
+            let mut by_gauge = vec![None; places.len()];
+            let note = |number: usize, room, used| by_gauge[number] = Some((room, used));
+            Gauge::each_with_pod(snapshot.gauges(), &places, &resource, &pod, counting, note);
+            let by_node = places.map(|at| snapshot.nodes()[at as usize].with_pod(&resource, &pod, counting));
+            assert_eq!(by_gauge, by_node, "{resource:?}, {counting:?}");
+        }
+    }
+}
+
+#[test]
 fn nominations_follow_the_pod() {
     let mut cache = with_nodes(&["a", "b"]);
     let snapshot = cache.snapshot_mut();

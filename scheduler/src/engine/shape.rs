@@ -236,6 +236,11 @@ impl Shape {
         changed.sort_unstable();
         changed.dedup();
         let (mut places, mut scores) = (Vec::with_capacity(BLOCK), Vec::with_capacity(BLOCK));
+        for at in changed.iter().map(|at| *at as usize) {
+            self.feasible -= usize::from(self.codes[at] == FITS);
+            (self.codes[at], self.totals[at]) = (u16::MAX, OUT);
+            self.scaled.iter_mut().for_each(|scaled| scaled.set(at, 0, cluster.len()));
+        }
         for some in changed.chunks(BLOCK) {
             places.clear();
             places.extend_from_slice(some);
@@ -252,8 +257,8 @@ impl Shape {
             .for_each(|at| self.find_best_of(block(&at[0])));
     }
 
-    /// What [`Self::look`] does, of up to a block of different nodes, as if no room were promised to anybody. The next
-    /// plugin finds in the processor's cache what the one before it has read. Leaves those that fit in `places`;
+    /// What [`Self::look`] does, of up to a block of nodes that count as refused yet, as if no room were promised to
+    /// anybody. The next plugin finds in the processor's cache what the one before it has read. Leaves those that fit in `places`;
     /// `scores` is for the moment.
     fn look_at_each(
         &mut self,
@@ -262,11 +267,6 @@ impl Shape {
         local: &Local<'_>,
         cluster: &Snapshot,
     ) {
-        for at in places.iter().map(|at| *at as usize) {
-            self.feasible -= usize::from(self.codes[at] == FITS);
-            self.totals[at] = OUT;
-            self.scaled.iter_mut().for_each(|scaled| scaled.set(at, 0, cluster.len()));
-        }
         for (at, refusal) in local.ask_each(cluster, places) {
             self.codes[at as usize] = self.code(refusal);
         }

@@ -70,32 +70,11 @@ struct Balance<'a> {
 
 impl NodeScore for Balance<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
-        self.worth(|resource| {
-            let by_class = || self.stock.as_ref()?.with_pod(resource, self.pod, node);
-            node.with_pod(resource, self.pod, Counting::Real).or_else(by_class)
-        })
-    }
-
-    fn score_each(&self, cluster: &Snapshot, places: &[u32], scores: &mut Vec<i64>) {
-        if !Gauge::shows_all_of(self.pod) {
-            return scores.extend(places.iter().map(|at| self.score(&cluster.nodes()[*at as usize])));
-        }
-        let gauges = places.iter().map(|at| &cluster.gauges()[*at as usize]);
-        scores.extend(
-            gauges.map(|gauge| self.worth(|resource| gauge.with_pod(resource, self.pod, Counting::Real))),
-        );
-    }
-}
-
-impl Balance<'_> {
-    /// The score of a node that has this much, and this much taken, of each resource that counts.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "upstream's arithmetic")]
-    fn worth(&self, with_pod: impl Fn(&Resource) -> Option<(i64, i64)>) -> i64 {
         let used = |resource: &Resource| {
-            let (room, used) = with_pod(resource)?;
-            Some((used as f64 / room as f64).min(1.0))
+            let by_class = || self.stock.as_ref()?.with_pod(resource, self.pod, node);
+            let (room, used) = node.with_pod(resource, self.pod, Counting::Real).or_else(by_class)?;
+            Some(fraction(room, used))
         };
-        let worth = |fractions: &[f64]| ((1.0 - deviation(fractions)) * MAX_NODE_SCORE as f64) as i64;
         // The rule, and it needs no list.
         if let [one, other] = self.resources
             && let (Some(one), Some(other)) = (used(one), used(other))
@@ -104,6 +83,34 @@ impl Balance<'_> {
         }
         worth(&self.resources.iter().filter_map(used).collect::<Vec<f64>>())
     }
+
+    fn score_each(&self, cluster: &Snapshot, places: &[u32], scores: &mut Vec<i64>) {
+        let ([one, other], true) = (self.resources, Gauge::shows_all_of(self.pod)) else {
+            return scores.extend(places.iter().map(|at| self.score(&cluster.nodes()[*at as usize])));
+        };
+        let fractions = |resource: &Resource| {
+            let mut fractions = vec![None; places.len()];
+            let note = |at: usize, room, used| fractions[at] = Some(fraction(room, used));
+            Gauge::each_with_pod(cluster.gauges(), places, resource, self.pod, Counting::Real, note);
+            fractions
+        };
+        scores.extend(fractions(one).into_iter().zip(fractions(other)).map(|both| match both {
+            (Some(one), Some(other)) => worth(&[one, other]),
+            (Some(only), None) | (None, Some(only)) => worth(&[only]),
+            (None, None) => worth(&[]),
+        }));
+    }
+}
+
+/// How full it would be, at most 1.
+#[expect(clippy::cast_precision_loss, reason = "upstream's arithmetic")]
+fn fraction(room: i64, used: i64) -> f64 {
+    (used as f64 / room as f64).min(1.0)
+}
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "upstream's arithmetic")]
+fn worth(fractions: &[f64]) -> i64 {
+    ((1.0 - deviation(fractions)) * MAX_NODE_SCORE as f64) as i64
 }
 
 /// The population standard deviation, for two values in upstream's shorter form (which rounds differently).

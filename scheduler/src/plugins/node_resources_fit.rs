@@ -274,45 +274,52 @@ struct Fullness<'a> {
 
 impl NodeScore for Fullness<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
-        self.worth(|resource| {
+        let mut sum = (0, 0);
+        for ScoredResource { resource, weight } in &self.plugin.resources {
             let by_class = || self.stock.as_ref()?.with_pod(resource, self.pod, node);
-            node.with_pod(resource, self.pod, Counting::NonZero).or_else(by_class)
-        })
+            let counted = node.with_pod(resource, self.pod, Counting::NonZero).or_else(by_class);
+            if let Some((room, used)) = counted {
+                self.add(&mut sum, *weight, room, used);
+            }
+        }
+        self.mean(sum)
     }
 
     fn score_each(&self, cluster: &Snapshot, places: &[u32], scores: &mut Vec<i64>) {
         if !Gauge::shows_all_of(self.pod) {
             return scores.extend(places.iter().map(|at| self.score(&cluster.nodes()[*at as usize])));
         }
-        let gauges = places.iter().map(|at| &cluster.gauges()[*at as usize]);
-        scores.extend(
-            gauges.map(|gauge| self.worth(|resource| gauge.with_pod(resource, self.pod, Counting::NonZero))),
-        );
+        let mut sums = vec![(0, 0); places.len()];
+        for ScoredResource { resource, weight } in &self.plugin.resources {
+            let add = |at: usize, room, used| self.add(&mut sums[at], *weight, room, used);
+            Gauge::each_with_pod(cluster.gauges(), places, resource, self.pod, Counting::NonZero, add);
+        }
+        scores.extend(sums.into_iter().map(|sum| self.mean(sum)));
     }
 }
 
 impl Fullness<'_> {
-    /// The score of a node that has this much, and this much taken, of each resource that counts.
-    fn worth(&self, with_pod: impl Fn(&Resource) -> Option<(i64, i64)>) -> i64 {
-        let (mut sum, mut weights) = (0, 0);
-        for ScoredResource { resource, weight } in &self.plugin.resources {
-            let Some((room, used)) = with_pod(resource) else { continue };
-            let score = match &self.plugin.strategy {
-                Strategy::LeastAllocated if used > room => 0,
-                Strategy::LeastAllocated => (room - used) * MAX_NODE_SCORE / room,
-                Strategy::MostAllocated => used.min(room) * MAX_NODE_SCORE / room,
-                Strategy::RequestedToCapacityRatio(shape) => {
-                    let utilisation = if used > room { 100 } else { used * 100 / room };
-                    // Upstream leaves resources without a score out of the mean.
-                    match along(shape, utilisation) {
-                        0 => continue,
-                        score => score,
-                    }
+    /// Adds the score of one resource to (the sum of scores, the sum of weights) of a node.
+    #[inline]
+    fn add(&self, (sum, weights): &mut (i64, i64), weight: i64, room: i64, used: i64) {
+        let score = match &self.plugin.strategy {
+            Strategy::LeastAllocated if used > room => 0,
+            Strategy::LeastAllocated => (room - used) * MAX_NODE_SCORE / room,
+            Strategy::MostAllocated => used.min(room) * MAX_NODE_SCORE / room,
+            Strategy::RequestedToCapacityRatio(shape) => {
+                let utilisation = if used > room { 100 } else { used * 100 / room };
+                // Upstream leaves resources without a score out of the mean.
+                match along(shape, utilisation) {
+                    0 => return,
+                    score => score,
                 }
-            };
-            sum += score * weight;
-            weights += weight;
-        }
+            }
+        };
+        *sum += score * weight;
+        *weights += weight;
+    }
+
+    fn mean(&self, (sum, weights): (i64, i64)) -> i64 {
         match (&self.plugin.strategy, weights) {
             (_, 0) => 0,
             (Strategy::RequestedToCapacityRatio(_), _) => rounded_ratio(sum, weights),
