@@ -23,9 +23,9 @@ pub(super) fn validate(attributes: &Attributes<'_>, object: &Value) -> ApiResult
     if kind.group != GROUP || is_unlimited(&call.user) {
         return Ok(());
     }
+    let same = |field: &str| old.is_some_and(|old| old[field] == object[field]);
     let granted: Arc<[Rule]> = match &*kind.plural {
         "roles" | "clusterroles" => {
-            let same = |field: &str| old.is_some_and(|old| old[field] == object[field]);
             if (same("rules") && same("aggregationRule"))
                 || special(attributes, "escalate", &kind.plural, object::name(object))
             {
@@ -39,7 +39,6 @@ pub(super) fn validate(attributes: &Attributes<'_>, object: &Value) -> ApiResult
             granted.into()
         }
         _ => {
-            let same = |field: &str| old.is_some_and(|old| old[field] == object[field]);
             let role = &object["roleRef"];
             let (role_kind, name) = (role.text("kind"), role.text("name"));
             let plural = if role_kind == "Role" { "roles" } else { "clusterroles" };

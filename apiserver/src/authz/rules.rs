@@ -76,10 +76,7 @@ impl Rule {
         let paths = self.paths.iter().all(|path| {
             verbs(&|verb| {
                 held.iter().any(|rule| {
-                    let same = |one: &String| {
-                        one == path || one.strip_suffix(ANY).is_some_and(|start| path.starts_with(start))
-                    };
-                    has(&rule.verbs, verb) && rule.paths.iter().any(same)
+                    has(&rule.verbs, verb) && rule.paths.iter().any(|one| path_matches(one, path))
                 })
             })
         });
