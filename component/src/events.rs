@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource};
 use tokio::sync::mpsc;
 
+use crate::args::host_name;
 use crate::clock::Clock;
 use crate::tasks::Tasks;
 use correlate::Correlator;
@@ -89,8 +90,10 @@ impl Recorder {
     ) -> Self {
         let (queue, records) = mpsc::channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
+        let component: String = component.into();
+        let instance = format!("{component}-{}", host.clone().unwrap_or_else(host_name));
         let sender = Sender {
-            outbox: Arc::new(Outbox { client, component: component.into(), host }),
+            outbox: Arc::new(Outbox { client, component, host, instance }),
             correlator: Correlator::new(),
             dropped: Arc::clone(&dropped),
         };

@@ -23,7 +23,6 @@ use tokio::time::timeout;
 
 use super::Record;
 use super::correlate::{Correlator, Group, Step};
-use crate::args::host_name;
 use crate::client::lean;
 
 /// Events under way at a time.
@@ -50,6 +49,8 @@ pub(super) struct Outbox {
     pub(super) client: Client,
     pub(super) component: String,
     pub(super) host: Option<String>,
+    /// `reportingInstance` of events that name an action: the component on its host.
+    pub(super) instance: String,
 }
 
 /// An event that was sent, under which name or why not.
@@ -195,7 +196,6 @@ impl Outbox {
         let regarding = &record.regarding;
         let metadata = ObjectMeta { namespace: Some(namespace(record).to_owned()), ..ObjectMeta::default() };
         let modern = record.action.is_some();
-        let host = self.host.clone().unwrap_or_else(host_name);
         Event {
             metadata,
             involved_object: regarding.clone(),
@@ -211,7 +211,7 @@ impl Outbox {
                 .then(|| EventSource { component: Some(self.component.clone()), host: self.host.clone() }),
             reporting_component: Some(self.component.clone()),
             reporting_instance: match modern {
-                true => Some(format!("{}-{host}", self.component)),
+                true => Some(self.instance.clone()),
                 false => self.host.clone(),
             },
             related: record.related.clone(),
